@@ -1,0 +1,165 @@
+"""One artifact, loaded: a path becomes a checked onnxruntime session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from serving.errors import ArtifactError, DeviceError
+from serving.manifest import KEY, Input, Manifest
+from serving.seal import check_seal
+
+Device = Literal["auto", "cpu", "cuda"]
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+_NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  # Linux, WSL2
+
+_ONNX_TYPE = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+
+
+class Answer(NamedTuple):
+    """What the graph says about a batch; fields are named as its outputs."""
+
+    probabilities: NDArray[np.float32]  # (batch, K)
+    expected_value: NDArray[np.float32]  # (batch,)
+    expected_cost: NDArray[np.float32]  # (batch, P, A)
+    decision: NDArray[np.int64]  # (batch, P)
+    margin: NDArray[np.float32]  # (batch, P)
+
+
+_OUTPUT_TYPE = {
+    "probabilities": "tensor(float)",
+    "expected_value": "tensor(float)",
+    "expected_cost": "tensor(float)",
+    "decision": "tensor(int64)",
+    "margin": "tensor(float)",
+}
+
+
+class Artifact:
+    """A sealed ONNX file that may be served, on a device.
+
+    `manifest` describes it, `provider` is the onnxruntime execution provider in use, `digest` its seal.
+    """
+
+    def __init__(self, path: Path | str, device: Device = "auto") -> None:
+        """Load and check the file.
+
+        Raises ArtifactError where the file may not be served, and DeviceError where `device` is
+        `"cuda"` and onnxruntime cannot use it.
+        """
+        self.path = Path(path)
+        self.digest = check_seal(self.path)
+        self._session = _open_session(self.path, device)
+        self.provider: str = self._session.get_providers()[0]
+        described = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        if described is None:
+            raise ArtifactError(f"{self.path}: no manifest: metadata_props has no {KEY!r}")
+        self.manifest = Manifest.from_json(described, origin=str(self.path))
+        self._check_graph()
+        self._probe()
+
+    def run(
+        self, rows: Mapping[str, NDArray[np.generic]], cost: NDArray[np.float32] | None = None
+    ) -> Answer:
+        """Answer a batch.
+
+        `rows` has an array for each of `manifest.inputs`: shape `(batch, *shape)`, its dtype.
+        `cost`, of shape `(1 or batch, P, K, A)`, is `cost[policy, true label, action]`; a policy with
+        fewer actions is padded with 1e30. Left out, the default profile decides.
+        """
+        feed = dict(rows) if cost is None else {**rows, "cost": cost}
+        return Answer(*self._session.run(Answer._fields, feed))
+
+    def _check_graph(self) -> None:
+        inputs = {node.name: node for node in self._session.get_inputs()}
+        described = [spec.name for spec in self.manifest.inputs]
+        if sorted(inputs) != sorted(described):
+            raise ArtifactError(
+                f"{self.path}: the graph wants inputs {sorted(inputs)}, its manifest names {described}"
+            )
+        for spec in self.manifest.inputs:
+            self._check_tensor("input", inputs[spec.name], _ONNX_TYPE[spec.dtype], ["batch", *spec.shape])
+        optional = {i.name: i for i in self._session.get_overridable_initializers()}
+        if "cost" not in optional:
+            raise ArtifactError(f"{self.path}: the graph has no optional input 'cost'")
+        outputs = {output.name: output for output in self._session.get_outputs()}
+        count = len(self.manifest.labels)
+        shapes: dict[str, list[int | str | None]] = {
+            "probabilities": ["batch", count],
+            "expected_value": ["batch"],
+        }
+        for name, type_ in _OUTPUT_TYPE.items():
+            if name not in outputs:
+                raise ArtifactError(f"{self.path}: the graph has no output {name!r}")
+            self._check_tensor("output", outputs[name], type_, shapes.get(name))
+
+    def _check_tensor(
+        self, role: str, node: ort.NodeArg, type_: str, shape: Sequence[int | str | None] | None
+    ) -> None:
+        if node.type != type_ or (shape is not None and list(node.shape) != list(shape)):
+            wanted = f"{type_} {list(shape)}" if shape is not None else type_
+            raise ArtifactError(
+                f"{self.path}: {role} {node.name!r} is {node.type} {list(node.shape)}, must be {wanted}"
+            )
+
+    def _probe(self) -> None:
+        """Run one row from the middle of what was seen in training; also warms the session up."""
+        row: dict[str, NDArray[np.generic]] = {
+            spec.name: _middle_row(spec) for spec in self.manifest.inputs
+        }
+        try:
+            probabilities = self.run(row).probabilities
+        except Exception as error:  # onnxruntime raises bare classes of its own for each failure
+            raise ArtifactError(f"{self.path}: a first run fails: {error}") from error
+        if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-4):
+            raise ArtifactError(
+                f"{self.path}: probabilities of a probe row must be non-negative and sum to 1, "
+                f"got {probabilities[0].tolist()}"
+            )
+
+
+def _middle_row(spec: Input) -> NDArray[np.generic]:
+    middle = np.array([(low + high) / 2 for low, high in spec.ranges])
+    return np.broadcast_to(middle, spec.shape).astype(spec.dtype)[np.newaxis]
+
+
+def _open_session(path: Path, device: Device) -> ort.InferenceSession:
+    visible = any(Path(node).exists() for node in _NVIDIA_DEVICES)
+    if device == "cuda":
+        if CUDA not in ort.get_available_providers():
+            raise DeviceError(
+                "device 'cuda' was asked for, but this onnxruntime has no CUDA provider: "
+                "install onnxruntime-gpu, and not onnxruntime beside it"
+            )
+        if not visible:
+            raise DeviceError(
+                f"device 'cuda' was asked for, but no NVIDIA device is visible to this process "
+                f"(none of {', '.join(_NVIDIA_DEVICES)}); use --device cpu or auto"
+            )
+    providers: list[str | tuple[str, dict[str, str]]] = [CPU]
+    if device == "cuda" or (device == "auto" and visible and CUDA in ort.get_available_providers()):
+        ort.preload_dlls()
+        providers.insert(0, (CUDA, {"use_tf32": "0"}))
+    options = ort.SessionOptions()
+    # Small models are fastest on one thread, and spinning would burn a core between requests.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime raises bare classes of its own for each failure
+        raise ArtifactError(f"{path}: onnxruntime cannot load it: {error}") from error
+    if device == "cuda" and session.get_providers()[0] != CUDA:
+        raise DeviceError(
+            f"device 'cuda' was asked for, but onnxruntime fell back to {session.get_providers()[0]}: "
+            "its CUDA 13 and cuDNN 9 libraries do not load; install ordinal[serve-gpu]"
+        )
+    return session

@@ -1,0 +1,153 @@
+"""The artifact's description of itself: a JSON document in the ONNX file's `metadata_props["ordinal"]`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from serving.errors import ArtifactError
+
+KEY = "ordinal"
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Topology(_Closed):
+    """How the labels are arranged."""
+
+    kind: Literal["linear", "cyclic"] = "linear"
+    period: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Cyclic only: the distance once round, in the unit of the label values."
+    )
+
+    @model_validator(mode="after")
+    def _period_goes_with_cyclic(self) -> Self:
+        if (self.kind == "cyclic") != (self.period is not None):
+            raise ValueError("a cyclic topology has a period, and a linear one has none")
+        return self
+
+
+class Input(_Closed):
+    """One input of the graph, without its batch dimension."""
+
+    name: Literal["numeric", "image"]
+    dtype: Literal["float32", "uint8"]
+    shape: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
+    features: tuple[str, ...] = Field(default=(), description="Column names in order; empty for images.")
+    ranges: tuple[tuple[float, float], ...] = Field(
+        description="Lowest and highest value seen in training: one pair a feature, or one for an image."
+    )
+    missing_allowed: bool = False
+
+    @model_validator(mode="after")
+    def _features_fit(self) -> Self:
+        if self.name == "numeric":
+            if len(self.shape) != 1 or len(self.features) != self.shape[0]:
+                raise ValueError(
+                    f"a numeric input names each feature: shape {list(self.shape)}, "
+                    f"{len(self.features)} names"
+                )
+            if len(self.ranges) != self.shape[0]:
+                raise ValueError(f"{self.shape[0]} features but {len(self.ranges)} ranges")
+        elif len(self.shape) != 3 or self.features or len(self.ranges) != 1:
+            raise ValueError("an image is [height, width, channels], with one range and no feature names")
+        return self
+
+
+class Profile(_Closed):
+    """A named cost matrix, `cost[true label][action]`."""
+
+    actions: tuple[str, ...] = Field(min_length=2)
+    cost: tuple[tuple[Annotated[float, Field(ge=0)], ...], ...]
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Self:
+        if len(set(self.actions)) != len(self.actions):
+            raise ValueError(f"two actions have the same name: {list(self.actions)}")
+        for true_label, row in enumerate(self.cost):
+            if len(row) != len(self.actions):
+                raise ValueError(
+                    f"cost[{true_label}] has {len(row)} entries for {len(self.actions)} actions"
+                )
+        return self
+
+
+class TrainedWith(_Closed):
+    """A loss or a head, with the parameters it had."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class Provenance(_Closed):
+    """Where the artifact comes from."""
+
+    data_fingerprint: str = Field(description="SHA-256 of the checked data and its split.")
+    run_id: str = Field(description="The MLflow run of the winning trial.")
+    git_commit: str = Field(description="Commit of the code, or 'unknown'.")
+    versions: dict[str, str] = Field(description="Version of each package that took part.")
+    created: datetime
+
+
+class Manifest(_Closed):
+    """Everything a loader needs to know about the graph beside it."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(min_length=1)
+    labels: tuple[str, ...] = Field(min_length=2, description="In their order.")
+    values: tuple[float, ...] = Field(description="Numeric value of each label.")
+    topology: Topology = Topology()
+    inputs: tuple[Input, ...] = Field(min_length=1)
+    profiles: dict[str, Profile] = Field(min_length=1)
+    default_profile: str
+    loss: TrainedWith
+    head: TrainedWith
+    proper: bool = Field(description="Whether the loss is a proper score.")
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        count = len(self.labels)
+        if len(set(self.labels)) != count:
+            raise ValueError(f"two labels have the same name: {list(self.labels)}")
+        if len(self.values) != count:
+            raise ValueError(f"{count} labels but {len(self.values)} values")
+        if any(not low < high for low, high in zip(self.values, self.values[1:], strict=False)):
+            raise ValueError(f"values must rise with the labels, got {list(self.values)}")
+        if len({i.name for i in self.inputs}) != len(self.inputs):
+            raise ValueError(f"two inputs have the same name: {[i.name for i in self.inputs]}")
+        for name, profile in self.profiles.items():
+            if len(profile.cost) != count:
+                raise ValueError(f"profile {name!r} has {len(profile.cost)} rows for {count} labels")
+        if self.default_profile not in self.profiles:
+            raise ValueError(
+                f"default profile {self.default_profile!r} is not one of {sorted(self.profiles)}"
+            )
+        return self
+
+    def to_json(self) -> str:
+        """The manifest as it stands in the file."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str, *, origin: str) -> Manifest:
+        """Parse and check a manifest; `origin` names the file in the error.
+
+        Raises ArtifactError, naming the place and what is wrong with it.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["loc"] == ("schema_version",):
+                raise ArtifactError(
+                    f"{origin}: its manifest has schema version {first['input']!r}; "
+                    f"this version of ordinal understands {SCHEMA_VERSION}"
+                ) from error
+            place = ".".join(str(part) for part in first["loc"]) or "manifest"
+            raise ArtifactError(f"{origin}: {place}: {first['msg']}") from error
