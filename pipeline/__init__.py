@@ -1,0 +1,1 @@
+"""From a table or images with ordered labels to a registered artifact."""

@@ -1,0 +1,220 @@
+"""The TOML of one model, as frozen, closed models: a mistyped key is an error that names its neighbour."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import InputError, nearest
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class LossSpec(BaseModel):
+    """A loss by name; every further key is a parameter of it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters, without the name."""
+        return dict(self.model_extra or {})
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Data(_Closed):
+    """Where the rows come from, and what their labels mean."""
+
+    source: str = Field(
+        description="'digits' (scikit-learn's 1,797 scanned digits), or a .npz file with arrays x and y."
+    )
+    labels: tuple[str, ...] = Field(
+        default=(), description="The labels in their order; may be left out where they are numbers."
+    )
+    values: tuple[float, ...] = Field(
+        default=(),
+        description="Numeric value of each label; default: the numbers themselves, else 0 … K-1.",
+    )
+
+    @model_validator(mode="after")
+    def _values_fit(self) -> Self:
+        if self.values and len(self.values) != len(self.labels):
+            raise ValueError(f"{len(self.values)} values for {len(self.labels)} labels")
+        if any(not low < high for low, high in zip(self.values, self.values[1:], strict=False)):
+            raise ValueError(f"values must rise with the labels, got {list(self.values)}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"a label is named twice: {list(self.labels)}")
+        if len(self.labels) == 1:
+            raise ValueError("one label leaves nothing to learn; name at least two")
+        return self
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Split(_Closed):
+    """How rows are parted: by a hash of seed and row content, so that a row never changes sides."""
+
+    test: Share = Field(default=0.2, description="Share of rows that only the final evaluation sees.")
+    validation: Share = Field(default=0.15, description="Share of rows for early stopping and selection.")
+    seed: int = Field(default=0, description="Another seed is another split.")
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> Self:
+        if self.test + self.validation >= 1:
+            raise ValueError(
+                f"test and validation leave nothing to train on: {self.test} + {self.validation}"
+            )
+        return self
+
+
+class Model(_Closed):
+    """The backbone below the head."""
+
+    backbone: Literal["mlp", "cnn", "linear"] = Field(
+        default="mlp", description="'mlp', 'cnn' (images only) or 'linear'."
+    )
+    hidden: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(64, 64),
+        description="Units of each hidden layer of an mlp, filters of each block of a cnn.",
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.1, description="Share of units dropped after each hidden layer."
+    )
+
+
+class Search(_Closed):
+    """What is tried."""
+
+    losses: tuple[Annotated[LossSpec, BeforeValidator(_named)], ...] = Field(
+        default=(LossSpec(name="cross_entropy"),),
+        min_length=1,
+        description="Losses by name, or tables of a name and its parameters.",
+    )
+    heads: tuple[str, ...] = Field(default=("softmax",), min_length=1, description="Heads by name.")
+    trials: Annotated[int, Field(gt=0)] = Field(
+        default=6,
+        description="Number of trainings: each loss on each head with one seed, then again with the next.",
+    )
+    epochs: Annotated[int, Field(gt=0)] = Field(default=200, description="Most epochs of a trial.")
+    patience: Annotated[int, Field(gt=0)] = Field(
+        default=20, description="Epochs without a better validation loss after which a trial stops."
+    )
+    batch_size: Annotated[int, Field(gt=0)] = Field(default=64, description="Rows of a training step.")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(default=1e-3, description="Of Adam.")
+    seed: int = Field(default=0, description="Seed of the first round of trials; each round adds one.")
+
+
+class Decision(_Closed):
+    """What mistakes cost; decides which trial is best, and is the artifact's default."""
+
+    profile: Literal["zero_one", "absolute", "quadratic", "asymmetric"] = Field(
+        default="absolute", description="The cost profile that selects and that serves by default."
+    )
+    under: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="Of 'asymmetric': cost for each step of deciding too low."
+    )
+    over: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="Of 'asymmetric': cost for each step of deciding too high."
+    )
+    scale: Literal["steps", "values"] = Field(
+        default="steps", description="Distances in steps of the order, or in label values."
+    )
+
+
+class Tracking(_Closed):
+    """Where experiments and models are kept."""
+
+    uri: str = Field(
+        default="", description="MLflow's; default: MLFLOW_TRACKING_URI, else SQLite in this folder."
+    )
+    experiment: str = Field(default="", description="Default: the model's name.")
+
+
+class Config(_Closed):
+    """One model: its data, what is tried, what mistakes cost, where it is kept."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the registered model.")
+    data: Data
+    split: Split = Split()
+    model: Model = Model()
+    search: Search = Search()
+    decision: Decision = Decision()
+    tracking: Tracking = Tracking()
+
+
+def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read a TOML file and apply `a.b=value` overrides, whose values are TOML too (or else strings).
+
+    Raises InputError with one sentence that says what is wrong and where.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config {str(path)!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"config {str(path)!r} is not UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"config {str(path)!r} is not valid TOML: {error}") from error
+    for override in overrides:
+        _apply(document, override)
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        raise InputError(f"config {str(path)!r}: {_sentence(error)}") from error
+    if config.data.source.endswith(".npz"):  # relative to the config, wherever the command runs
+        source = str(path.parent / config.data.source)
+        config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
+    return config
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override!r}: must be KEY=VALUE, such as search.epochs=50")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.split(".")
+    for table in tables:
+        document = document.setdefault(table, {})
+        if not isinstance(document, dict):
+            raise InputError(f"--set {override!r}: {table!r} is not a table")
+    document[last] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    *tables, last = (str(part) for part in first["loc"]) if first["loc"] else ("",)
+    where = f"[{'.'.join(tables)}]" if tables else "the top level"
+    match first["type"]:
+        case "extra_forbidden":
+            allowed = _fields_at(tables)
+            return f"{where} has no key {last!r}{nearest(last, allowed)} (allowed: {', '.join(allowed)})"
+        case "missing":
+            return f"{where} needs the key {last!r}"
+        case _:
+            message = first["msg"].removeprefix("Value error, ")
+            place = ".".join([*tables, last])
+            return f"{place}: {message}, got {first['input']!r}" if place else message
+
+
+def _fields_at(tables: list[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    for table in tables:
+        annotation = model.model_fields[table].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,58 @@
+"""Cost matrices, `cost[true label, action]`, and the decision that costs least (NumPy)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Profile = Literal["zero_one", "absolute", "quadratic", "asymmetric"]
+
+
+def cost_matrix(
+    profile: Profile, positions: NDArray[np.float64], under: float, over: float
+) -> NDArray[np.float64]:
+    """Return the cost matrix of a named profile, with the labels as actions.
+
+    With u the position of the true label and a that of the decided one:
+
+    - zero_one: 1[a ≠ u]; the best decision is the mode
+    - absolute: |a − u|; the best decision is the median
+    - quadratic: (a − u)²; the best decision is the label nearest to the expected value
+    - asymmetric: `under`·(u − a) where a < u, `over`·(a − u) where a > u; a quantile, at
+      under / (under + over)
+
+    Args:
+        profile: Its name.
+        positions: `(K,)`, rising: 0 … K−1 for distances in steps, or the label values.
+        under: Cost for each unit of deciding too low; `asymmetric` only.
+        over: Cost for each unit of deciding too high; `asymmetric` only.
+
+    Returns:
+        `(K, K)`, never negative, zero on the diagonal.
+    """
+    too_high = positions[np.newaxis, :] - positions[:, np.newaxis]  # (true, action)
+    match profile:
+        case "zero_one":
+            return (too_high != 0).astype(float)
+        case "absolute":
+            return np.abs(too_high)
+        case "quadratic":
+            return too_high**2
+        case "asymmetric":
+            cost: NDArray[np.float64] = np.where(too_high > 0, over * too_high, -under * too_high)
+            return cost
+
+
+def decide(probabilities: NDArray[np.floating], cost: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return argmin_a Σ_k p_k·cost[k, a] for each row; a tie goes to the lowest index.
+
+    Args:
+        probabilities: `(batch, K)`.
+        cost: `(K, A)`.
+
+    Returns:
+        `(batch,)`, indices of actions.
+    """
+    return np.asarray(np.argmin(probabilities @ cost, axis=1))

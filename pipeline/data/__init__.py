@@ -1,0 +1,5 @@
+"""Sources become checked arrays, split once."""
+
+from pipeline.data.dataset import Dataset, load
+
+__all__ = ["Dataset", "load"]

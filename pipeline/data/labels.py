@@ -1,0 +1,73 @@
+"""Ordered labels: their names, their values, and rows' labels as indices into them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import Data
+from pipeline.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels in their order; `values` is `(K,)` and rises."""
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return len(self.names)
+
+
+def order(raw: NDArray[np.generic], config: Data) -> tuple[Labels, NDArray[np.int64]]:
+    """Return the labels, and each row's label as an index `0 … K−1`.
+
+    Raises InputError where the order is not known, or a row has a label that is not one of them.
+    """
+    found = np.array([_text(label) for label in raw.tolist()])
+    names = config.labels or _numeric_order(found)
+    if config.values:
+        values = np.array(config.values)
+    else:
+        numbers = [_number(name) for name in names]
+        rising = all(n is not None for n in numbers) and bool(np.all(np.diff(np.array(numbers, float)) > 0))
+        values = np.array(numbers, float) if rising else np.arange(len(names), dtype=float)
+    index = {name: position for position, name in enumerate(names)}
+    for row, label in enumerate(found):
+        if label not in index:
+            raise InputError(
+                f"label {str(label)!r} is not one of {list(names)} (row {row}){nearest(str(label), names)}"
+            )
+    return Labels(names, values), np.array([index[label] for label in found], dtype=np.int64)
+
+
+def _text(label: object) -> str:
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    return str(label)
+
+
+def _number(name: str) -> float | None:
+    try:
+        number = float(name)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _numeric_order(found: NDArray[np.str_]) -> tuple[str, ...]:
+    names = sorted(set(found.tolist()))
+    if len(names) < 2:
+        raise InputError(f"every row has the same label, {names}; nothing to learn")
+    words = [name for name in names if _number(name) is None]
+    if words:
+        raise InputError(
+            f"labels such as {words[0]!r} have no order of their own; "
+            f"give it as data.labels, lowest first (found: {names})"
+        )
+    return tuple(sorted(names, key=float))

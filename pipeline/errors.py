@@ -1,0 +1,33 @@
+"""What can go wrong in the pipeline.
+
+PipelineError
+├── InputError    the user's config or data is wrong: says where, what must hold, what came
+└── ExportError   the exported file does not say what the Keras model says
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PipelineError(Exception):
+    """Root of the tree."""
+
+
+class InputError(PipelineError):
+    """The config or the data is wrong; the command ends with status 2 and this sentence."""
+
+
+class ExportError(PipelineError):
+    """The exported graph cannot be trusted; nothing is registered."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the nearest of the allowed names, or nothing.
+
+    >>> nearest("epoch", ["epochs", "losses"])
+    "; did you mean 'epochs'?"
+    """
+    close = difflib.get_close_matches(name, list(allowed), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

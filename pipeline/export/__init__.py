@@ -1,0 +1,1 @@
+"""A trained network becomes one sealed ONNX file, and is checked against itself."""

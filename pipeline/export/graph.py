@@ -1,0 +1,90 @@
+"""Network and decision layer become one ONNX graph, with its manifest and seal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+from onnx import numpy_helper
+
+from pipeline import decision
+from serving import seal
+from serving.manifest import KEY, Input, Manifest
+
+OPSET = 18  # the highest that tf2onnx writes
+
+_DIMENSIONS = {
+    "cost": ("cost_rows", "policies", None, "actions"),
+    "expected_cost": ("batch", "policies", "actions"),
+    "decision": ("batch", "policies"),
+    "margin": ("batch", "policies"),
+}
+
+
+def answering(
+    model: keras.Model, spec: Input, values: tuple[float, ...]
+) -> tf.types.experimental.PolymorphicFunction:
+    """Return the function that is exported: `(rows, cost) → outputs`, see `decision.decide`."""
+    signature = (
+        tf.TensorSpec([None, *spec.shape], spec.dtype, name=spec.name),
+        tf.TensorSpec([None, None, len(values), None], tf.float32, name="cost"),
+    )
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+    def answer(rows: tf.Tensor, cost: tf.Tensor) -> decision.Outputs:
+        return decision.decide(model(rows, training=False), cost, values)
+
+    return answer
+
+
+def export(model: keras.Model, manifest: Manifest, path: Path) -> None:
+    """Write the artifact of a network that answers log-probabilities for raw rows.
+
+    The file holds network, decision layer, the default profile's costs as the default of the optional
+    input `cost`, and the manifest; the digest of all that seals it.
+    """
+    (spec,) = manifest.inputs
+    answer = answering(model, spec, manifest.values)
+    with _quiet_conversion():
+        graph_model, _ = tf2onnx.convert.from_function(
+            answer, input_signature=answer.input_signature, opset=OPSET, large_model=False
+        )
+    graph = graph_model.graph
+    graph.name = manifest.name
+    _name_dimensions(graph)
+    default = np.asarray(manifest.profiles[manifest.default_profile].cost, np.float32)
+    # An initializer with the name of an input is that input's default.
+    graph.initializer.append(numpy_helper.from_array(default[np.newaxis, np.newaxis], "cost"))
+    graph_model.producer_name = "ordinal"
+    graph_model.doc_string = f"{manifest.name}: {' < '.join(manifest.labels)}"
+    onnx.helper.set_model_props(graph_model, {KEY: manifest.to_json(), seal.KEY: seal.BLANK})
+    path.write_bytes(seal.seal(graph_model.SerializeToString()))
+
+
+def _name_dimensions(graph: onnx.GraphProto) -> None:
+    """Name the dynamic dimensions; tf2onnx gives each a number of its own."""
+    for value in (*graph.input, *graph.output):
+        dims = value.type.tensor_type.shape.dim
+        names = _DIMENSIONS.get(value.name, ("batch",))
+        for dim, name in zip(dims, names, strict=False):
+            if name is not None:
+                dim.dim_param = name
+
+
+@contextlib.contextmanager
+def _quiet_conversion() -> Iterator[None]:
+    """Keep tf2onnx's progress to warnings; what it only warns about, `verify` finds."""
+    logger = logging.getLogger("tf2onnx")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

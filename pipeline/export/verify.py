@@ -1,0 +1,93 @@
+"""The exported file against the Keras model: valid, loadable, and the same answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from pipeline.errors import ExportError
+from pipeline.export.graph import answering
+from serving.artifact import Answer, Artifact
+
+BATCHES = (1, 3, 257)
+TOLERANCE = 1e-5
+"""Of each output, relative to the larger of 1 and its size; below it a margin is a tie, falling either way."""
+
+
+def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int = 0) -> float:
+    """Check an artifact against the network that it was made from; return the largest difference seen.
+
+    The checker must accept it, every weight must be finite, the service's own loader must load it,
+    and at batches of 1, 3 and 257 rows every output must equal Keras' within `TOLERANCE`: under the
+    default cost, under two policies of random costs, and under a cost matrix for each row.
+    Decisions must be equal where the margin exceeds `TOLERANCE`.
+
+    Args:
+        path: The artifact.
+        model: `(batch, *shape)` raw rows to `(batch, K)` log-probabilities.
+        rows: Real rows to draw batches from.
+        seed: Of the draws.
+
+    Raises:
+        ExportError: What differs, and by how much.
+    """
+    _check_file(path)
+    artifact = Artifact(path, "cpu")
+    (spec,) = artifact.manifest.inputs
+    answer = answering(model, spec, artifact.manifest.values)
+    profile = artifact.manifest.profiles[artifact.manifest.default_profile]
+    default = np.asarray(profile.cost, np.float32)[np.newaxis, np.newaxis]
+    random = np.random.default_rng(seed)
+    worst = 0.0
+    for batch in BATCHES:
+        drawn = rows[random.integers(len(rows), size=batch)]
+        classes = len(artifact.manifest.labels)
+        policies = random.uniform(0, 5, (1, 2, classes, 3)).astype(np.float32)
+        by_row = random.uniform(0, 5, (batch, 1, classes, 4)).astype(np.float32)
+        for asked in (None, policies, by_row):
+            exported = artifact.run({spec.name: drawn}, asked)
+            outputs = answer(drawn, default if asked is None else asked)
+            kept = Answer(**{name: tensor.numpy() for name, tensor in outputs.items()})
+            worst = max(worst, compare(kept, exported))
+    return worst
+
+
+def compare(expected: Answer, actual: Answer) -> float:
+    """Return the largest relative difference of two answers to the same rows.
+
+    Raises ExportError where an output differs by more than `TOLERANCE`.
+    """
+    worst = 0.0
+    for name in ("probabilities", "expected_value", "expected_cost", "margin"):
+        ours, theirs = getattr(expected, name), getattr(actual, name)
+        if ours.shape != theirs.shape:
+            raise ExportError(f"{name}: Keras gives shape {ours.shape}, the exported graph {theirs.shape}")
+        difference = float(np.max(np.abs(ours - theirs) / np.maximum(1, np.abs(ours))))
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"{name}: the exported graph differs from Keras by {difference:.2g}, "
+                f"allowed is {TOLERANCE:g}"
+            )
+        worst = max(worst, difference)
+    clear = expected.margin > TOLERANCE
+    differing = int(np.sum(expected.decision[clear] != actual.decision[clear]))
+    if differing:
+        raise ExportError(f"decision: {differing} of {clear.sum()} clear decisions differ from Keras'")
+    return worst
+
+
+def _check_file(path: Path) -> None:
+    model = onnx.load(path)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"{path.name} is not valid ONNX: {error}") from error
+    for weight in model.graph.initializer:
+        numbers = numpy_helper.to_array(weight)
+        if np.issubdtype(numbers.dtype, np.floating) and not np.isfinite(numbers).all():
+            raise ExportError(f"{path.name}: weight {weight.name!r} holds a number that is not finite")

@@ -1,0 +1,44 @@
+"""Networks: scaling, backbone, head."""
+
+from __future__ import annotations
+
+import keras
+from keras import KerasTensor
+
+from pipeline import heads
+from pipeline.config import Model
+from pipeline.errors import InputError
+from serving.manifest import Input
+
+
+def check(config: Model, spec: Input) -> None:
+    """Raise InputError where the backbone cannot read such rows."""
+    if config.backbone == "cnn" and spec.name != "image":
+        raise InputError(
+            "model.backbone: 'cnn' needs images, but the data is a table; use 'mlp' or 'linear'"
+        )
+
+
+def build(config: Model, spec: Input, scaling: keras.layers.Layer, head: str, classes: int) -> keras.Model:
+    """Return a network from raw rows `(batch, *spec.shape)` to log-probabilities `(batch, K)`."""
+    rows = keras.Input(shape=spec.shape, dtype=spec.dtype, name=spec.name)
+    features = _backbone(config, scaling(rows))
+    return keras.Model(rows, heads.attach(head, features, classes), name=f"{config.backbone}_{head}")
+
+
+def _backbone(config: Model, x: KerasTensor) -> KerasTensor:
+    match config.backbone:
+        case "linear":
+            return keras.layers.Flatten()(x)
+        case "mlp":
+            x = keras.layers.Flatten()(x)
+            for units in config.hidden:
+                x = keras.layers.Dense(units, activation="relu")(x)
+                x = keras.layers.Dropout(config.dropout)(x)
+            return x
+        case "cnn":
+            for filters in config.hidden:
+                x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+                x = keras.layers.MaxPooling2D(2, padding="same")(x)
+                x = keras.layers.Dropout(config.dropout)(x)
+            return keras.layers.Flatten()(x)

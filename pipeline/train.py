@@ -1,0 +1,66 @@
+"""One fit: rows, a network and a loss become a trained network and what was seen on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from pipeline import models, preprocess
+from pipeline.config import Model, Search
+from pipeline.data import Dataset
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network, its curves (one number an epoch), and what it cost."""
+
+    model: keras.Model
+    curves: dict[str, list[float]]
+    best_epoch: int
+    seconds: float
+
+    def probabilities(self, features: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Return `(rows, K)` probabilities of raw rows."""
+        chunks = np.array_split(features, max(1, len(features) // 4096))
+        return np.concatenate([np.exp(self.model(chunk, training=False).numpy()) for chunk in chunks])
+
+
+def fit(
+    data: Dataset, loss: keras.losses.Loss, head: str, model: Model, search: Search, seed: int
+) -> Fitted:
+    """Train on the training part, stop early on the validation part, keep the best epoch's weights."""
+    started = time.perf_counter()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    train, validation = data.parts.train, data.parts.validation
+    scaling = preprocess.fit_scaling(data.features[train])
+    network = models.build(model, data.spec, scaling, head, data.labels.count)
+    network.compile(
+        keras.optimizers.Adam(search.learning_rate),
+        loss=loss,
+        # One call into TensorFlow an epoch: with small batches Python would cost more than the maths.
+        steps_per_execution=min(64, math.ceil(len(train) / search.batch_size)),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        # XLA would compile for seconds what a small network on a CPU trains in seconds.
+        jit_compile=bool(tf.config.list_physical_devices("GPU")),
+    )
+    stop = keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=search.patience, restore_best_weights=True, start_from_epoch=5
+    )
+    history = network.fit(
+        data.features[train],
+        data.y[train],
+        validation_data=(data.features[validation], data.y[validation]),
+        epochs=search.epochs,
+        batch_size=search.batch_size,
+        validation_batch_size=4096,
+        callbacks=[stop],
+        verbose=0,
+    )
+    return Fitted(network, history.history, stop.best_epoch, time.perf_counter() - started)
