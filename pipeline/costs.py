@@ -35,14 +35,13 @@ def cost_matrix(
     too_high = positions[np.newaxis, :] - positions[:, np.newaxis]  # (true, action)
     match profile:
         case "zero_one":
-            return (too_high != 0).astype(float)
+            return np.asarray(too_high != 0, dtype=float)
         case "absolute":
-            return np.abs(too_high)
+            return np.asarray(np.abs(too_high))
         case "quadratic":
-            return too_high**2
+            return np.asarray(too_high**2)
         case "asymmetric":
-            cost: NDArray[np.float64] = np.where(too_high > 0, over * too_high, -under * too_high)
-            return cost
+            return np.asarray(np.where(too_high > 0, over * too_high, -under * too_high))
 
 
 def decide(probabilities: NDArray[np.floating], cost: NDArray[np.floating]) -> NDArray[np.int64]:

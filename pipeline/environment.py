@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -42,6 +43,8 @@ def import_tensorflow() -> int:
         try:
             import tensorflow as tf
 
+            # Each trial is a network of its own and has to be traced; the warning means loops that needn't.
+            logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
             return len(tf.config.list_physical_devices("GPU"))
         except BaseException:
             chatter.seek(0)

@@ -16,7 +16,7 @@ from serving.artifact import Answer, Artifact
 
 BATCHES = (1, 3, 257)
 TOLERANCE = 1e-5
-"""Of each output, relative to the larger of 1 and its size; below it a margin is a tie, falling either way."""
+"""Largest difference, relative to the larger of 1 and the output; a smaller margin is a tie."""
 
 
 def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int = 0) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -26,7 +25,6 @@ def register(
     path: Path,
     manifest: Manifest,
     description: str,
-    tags: Mapping[str, str],
 ) -> int:
     """Log the artifact as an ONNX model of `run` and register it; return the new version's number.
 
@@ -47,7 +45,7 @@ def register(
             metadata={"labels": list(manifest.labels), "loss": manifest.loss.name},
         )
     client = MlflowClient(experiment.uri)
-    created = mlflow.register_model(logged.model_uri, manifest.name, tags=dict(tags))
+    created = mlflow.register_model(logged.model_uri, manifest.name)
     client.update_model_version(manifest.name, created.version, description=description)
     return int(created.version)
 

@@ -1,0 +1,190 @@
+"""The retraining flow: plain functions of the other files, as Prefect tasks. No maths here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from pipeline import evaluate, metrics, sweep, train
+from pipeline.config import Config
+from pipeline.costs import decide
+from pipeline.data import Dataset, load
+from pipeline.export import describe, graph, verify
+from pipeline.report import figures, tables
+from pipeline.sweep import Trial
+from pipeline.tracking import registry
+from pipeline.tracking.runs import Experiment, Run
+from serving.artifact import Artifact
+from serving.manifest import Manifest
+
+WORKSPACE = Path(".ordinal") / "runs"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A finished trial: its scores on the validation part, and where its network lies."""
+
+    trial: Trial
+    run_id: str
+    metrics: dict[str, float]
+    seconds: float
+    model: Path
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a run of the flow ends with; `ordinal-pipeline retrain --json` prints it."""
+
+    run_id: str
+    experiment_id: str
+    flow_run_id: str
+    tracking_uri: str
+    model: str
+    version: int
+    artifact: str
+    promoted: bool
+    reasons: list[str]
+    metrics: dict[str, float]
+
+
+@flow(name="retrain", flow_run_name="{config.name}")
+def retrain(config: Config) -> Retrained:
+    """Train every trial, export the best by realised validation cost, register it, make it champion."""
+    log = get_run_logger()
+    data = load_data(config)
+    trials = sweep.plan(config, data)
+    experiment = Experiment(config.tracking.uri, config.tracking.experiment or config.name)
+    with experiment.run(f"retrain {config.name}", {"kind": "retrain"}) as run:
+        run.params(tables.parameters(config, data))
+        run.tags({"prefect.flow_run_id": str(flow_run.id)})
+        workspace = WORKSPACE / run.id
+        workspace.mkdir(parents=True)
+        tried = [
+            run_trial(trial, len(trials), config, data, experiment, run, workspace) for trial in trials
+        ]
+        best = min(tried, key=lambda t: (t.metrics["realised_cost"], t.metrics["nll"]))
+        log.info("best of %d: %s, %s", len(tried), best.trial.title, _briefly(best.metrics))
+        manifest = describe.describe(config, data, best.trial, best.run_id)
+        path = export_best(best, manifest, data, workspace)
+        scores = evaluate_artifact(path, data, run)
+        report = tables.comparison([(t.trial.title, t.metrics, t.seconds, t is best) for t in tried])
+        run.tags({"mlflow.note.content": report})
+        create_markdown_artifact(report, key="trials", description=f"Trials of {config.name}")
+        version = register(experiment, run, path, manifest, report)
+        promote(experiment, config.name, version)
+        return Retrained(
+            run_id=run.id,
+            experiment_id=experiment.id,
+            flow_run_id=str(flow_run.id),
+            tracking_uri=experiment.uri,
+            model=config.name,
+            version=version,
+            artifact=str(registry.artifact_path(experiment, config.name, version)),
+            promoted=True,
+            reasons=[
+                f"lowest realised validation cost of {len(tried)} trials: "
+                f"{best.metrics['realised_cost']:.4f} ({config.decision.profile}), {best.trial.title}"
+            ],
+            metrics=scores,
+        )
+
+
+@task(name="load data", cache_policy=NO_CACHE)
+def load_data(config: Config) -> Dataset:
+    """Read, check and split."""
+    data = load(config)
+    parts = ", ".join(f"{len(rows)} {part}" for part, rows in vars(data.parts).items())
+    get_run_logger().info("%d rows, %d labels; %s", len(data.y), data.labels.count, parts)
+    return data
+
+
+@task(name="trial", task_run_name="{trial.title}", cache_policy=NO_CACHE)
+def run_trial(
+    trial: Trial,
+    of: int,
+    config: Config,
+    data: Dataset,
+    experiment: Experiment,
+    parent: Run,
+    workspace: Path,
+) -> Tried:
+    """Train once, score on validation, and keep all of it in a nested MLflow run."""
+    tags = {"kind": "trial", "loss": trial.loss.name, "head": trial.head}
+    with experiment.run(trial.title, tags, parent) as run:
+        loss = trial.build_loss(data)
+        run.params(tables.trial_parameters(config, data, trial, proper=loss.proper))
+        fitted = train.fit(data, loss, trial.head, config.model, config.search, trial.seed)
+        rows, y = data.features[data.parts.validation], data.y[data.parts.validation]
+        probabilities = fitted.probabilities(rows)
+        cost = np.asarray(describe.profiles(config, data)[config.decision.profile].cost)
+        scores = metrics.score(y, probabilities, cost)
+        run.curves(fitted.curves)
+        run.metrics({f"validation/{name}": value for name, value in scores.items()})
+        run.metrics({"seconds": fitted.seconds, "best_epoch": fitted.best_epoch})
+        counts = metrics.confusion_matrix(y, decide(probabilities, cost), data.labels.count)
+        title = f"{trial.title}, validation, {config.decision.profile} cost"
+        run.figure(figures.confusion(counts, data.labels.names, title), "confusion.png")
+        run.figure(figures.curves(fitted.curves, fitted.best_epoch, trial.title), "curves.png")
+        path = workspace / f"trial-{trial.number}.keras"
+        fitted.model.save(path)
+        run.file(path, "model")
+        get_run_logger().info(
+            "trial %d of %d: %s: %s (%.1f s)",
+            trial.number + 1, of, trial.title, _briefly(scores), fitted.seconds,
+        )  # fmt: skip
+        return Tried(trial, run.id, scores, fitted.seconds, path)
+
+
+@task(name="export", cache_policy=NO_CACHE)
+def export_best(best: Tried, manifest: Manifest, data: Dataset, workspace: Path) -> Path:
+    """Write the artifact and check it against Keras; nothing goes on where they differ."""
+    path = workspace / f"{manifest.name}.onnx"
+    model = keras.saving.load_model(best.model, compile=False)
+    graph.export(model, manifest, path)
+    difference = verify.verify(path, model, data.features[data.parts.validation])
+    get_run_logger().info(
+        "exported %.1f KiB; equals Keras within %.1g at batches of %s rows",
+        path.stat().st_size / 1024, difference, ", ".join(map(str, verify.BATCHES)),
+    )  # fmt: skip
+    return path
+
+
+@task(name="evaluate", cache_policy=NO_CACHE)
+def evaluate_artifact(path: Path, data: Dataset, run: Run) -> dict[str, float]:
+    """Score the exported file on the test part."""
+    artifact = Artifact(path, "cpu")
+    evaluation = evaluate.evaluate(artifact, data)
+    run.metrics({f"test/{name}": value for name, value in evaluation.metrics.items()})
+    title = f"champion, test, {artifact.manifest.default_profile} cost"
+    run.figure(figures.confusion(evaluation.confusion, artifact.manifest.labels, title), "confusion.png")
+    get_run_logger().info("test: %s", _briefly(evaluation.metrics))
+    return evaluation.metrics
+
+
+@task(name="register", cache_policy=NO_CACHE)
+def register(experiment: Experiment, run: Run, path: Path, manifest: Manifest, description: str) -> int:
+    """Log the artifact as a model and register it."""
+    version = registry.register(experiment, run, path, manifest, description)
+    get_run_logger().info("registered %s version %d", manifest.name, version)
+    return version
+
+
+@task(name="promote", cache_policy=NO_CACHE)
+def promote(experiment: Experiment, name: str, version: int) -> None:
+    """Make the new version the champion."""
+    registry.set_champion(experiment, name, version)
+    get_run_logger().info("models:/%s@champion is now version %d", name, version)
+
+
+def _briefly(
+    scores: dict[str, float], names: Sequence[str] = ("realised_cost", "accuracy", "rps", "nll")
+) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in names)

@@ -1,0 +1,62 @@
+"""What a run was given and what its trials reached, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.data import Dataset
+from pipeline.sweep import Trial
+
+
+def parameters(config: Config, data: Dataset) -> dict[str, Any]:
+    """Return the parameters of a whole run: the config's keys, flat, and what the data is."""
+    flat = {
+        f"{section}.{key}": value
+        for section, keys in config.model_dump(exclude={"name", "tracking"}).items()
+        for key, value in keys.items()
+    }
+    parts = {f"rows.{part}": len(rows) for part, rows in vars(data.parts).items()}
+    return {**flat, **parts, "labels": list(data.labels.names), "data.fingerprint": data.fingerprint}
+
+
+def trial_parameters(config: Config, data: Dataset, trial: Trial, *, proper: bool) -> dict[str, Any]:
+    """Return the parameters of one trial; those of the loss as it really has them, defaults included."""
+    loss = {
+        f"loss.{key}": value
+        for key, value in trial.build_loss(data).get_config().items()
+        if key not in {"name", "reduction", "dtype", "values", "classes"}
+    }
+    if "loss.lam" in loss:  # comparable between data sets: the loss of an error across the whole scale
+        span = float(data.labels.values[-1] - data.labels.values[0])
+        loss["loss.lam_scaled"] = loss["loss.lam"] * span**2
+    return {
+        "loss": trial.loss.name,
+        **loss,
+        "loss.proper": proper,
+        "head": trial.head,
+        "seed": trial.seed,
+        **{f"model.{key}": value for key, value in config.model.model_dump().items()},
+        **{
+            f"search.{key}": getattr(config.search, key)
+            for key in ("epochs", "patience", "batch_size", "learning_rate")
+        },
+    }
+
+
+def comparison(trials: Sequence[tuple[str, dict[str, float], float, bool]]) -> str:
+    """Return a Markdown table of trials, the cheapest first.
+
+    Args:
+        trials: Title, validation metrics, seconds, and whether it was chosen, of each.
+    """
+    names = ("realised_cost", "expected_cost", "accuracy", "mae", "rps", "nll")
+    lines = [
+        f"| trial | {' | '.join(name.replace('_', ' ') for name in names)} | seconds |",
+        f"|---|{'---:|' * (len(names) + 1)}",
+    ]
+    for title, scores, seconds, chosen in sorted(trials, key=lambda trial: trial[1]["realised_cost"]):
+        numbers = " | ".join(f"{scores[name]:.4f}" for name in names)
+        lines.append(f"| {f'**{title}**' if chosen else title} | {numbers} | {seconds:.1f} |")
+    return "\n".join([*lines, "", "On the validation part; the trial in bold was exported."])
