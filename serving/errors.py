@@ -6,7 +6,8 @@ OrdinalError
 ├── Unavailable       loading, draining, or no server there
 ├── ArtifactError     a file may not be served
 ├── DeviceError       the device asked for cannot be used
-└── RegistryError     a `models:/` address cannot be resolved
+├── RegistryError     a `models:/` address cannot be resolved
+└── AddressError      the address to listen on cannot be used
 """
 
 from __future__ import annotations
@@ -59,5 +60,11 @@ class DeviceError(OrdinalError):
 
 class RegistryError(OrdinalError):
     """A registry address cannot be resolved to a file."""
+
+    status = grpc.StatusCode.UNAVAILABLE
+
+
+class AddressError(OrdinalError):
+    """The address to listen on cannot be used: taken, forbidden, or not of this machine."""
 
     status = grpc.StatusCode.UNAVAILABLE
