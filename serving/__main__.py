@@ -1,0 +1,156 @@
+"""The command `ordinal-serving`."""
+
+from __future__ import annotations
+
+import time
+
+_STARTED = time.monotonic()
+
+import logging  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Iterable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Annotated, Any  # noqa: E402
+
+import typer  # noqa: E402
+
+from serving.settings import Device, Settings, setting, variable  # noqa: E402
+
+app = typer.Typer(
+    help="Serve ordinal models over gRPC, and call the service.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+_DEFAULTS = Settings()
+_ADDRESS = f"{_DEFAULTS.host}:{_DEFAULTS.port}"
+
+
+def _option(name: str, **more: Any) -> Any:
+    flag = f"--{name.replace('_', '-')}"
+    return typer.Option(flag, envvar=variable(name), help=setting(name).metadata["help"], **more)
+
+
+_Address = Annotated[
+    str, typer.Option("--address", envvar=variable("address"), help="host:port of the service.")
+]
+
+
+@app.command()
+def serve(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL…",
+            help="A path of an .onnx file, models:/NAME@ALIAS, or models:/NAME/VERSION; one or several.",
+        ),
+    ],
+    host: Annotated[str, _option("host")] = _DEFAULTS.host,
+    port: Annotated[int, _option("port", min=0, max=65535)] = _DEFAULTS.port,
+    device: Annotated[Device, _option("device")] = _DEFAULTS.device,
+    grace: Annotated[float, _option("grace", min=0)] = _DEFAULTS.grace,
+    pause: Annotated[float, _option("pause", min=0)] = _DEFAULTS.pause,
+    max_message_bytes: Annotated[int, _option("max_message_bytes", min=1)] = _DEFAULTS.max_message_bytes,
+    tracking_uri: Annotated[str, _option("tracking_uri")] = _DEFAULTS.tracking_uri,
+    cache: Annotated[str, _option("cache")] = _DEFAULTS.cache,
+) -> None:
+    """Answer Predict and GetModel until SIGTERM or Ctrl-C, which drain.
+
+    The log, on standard error, says "SERVING on HOST:PORT" once the models are warm; until then, and while
+    draining, health is NOT_SERVING.
+
+    Example: ordinal-serving serve models:/digits@champion --port 50051
+    """
+    import asyncio
+
+    from serving import server
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
+    settings = Settings(
+        host=host,
+        port=port,
+        device=device,
+        grace=grace,
+        pause=pause,
+        max_message_bytes=max_message_bytes,
+        tracking_uri=tracking_uri,
+        cache=cache,
+    )
+    asyncio.run(server.run(models, settings, _STARTED))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="Name of a served model.")],
+    file: Annotated[
+        Path, typer.Argument(help="Rows: .npy, .npz (one array, or `rows`) or .json (a list).")
+    ],
+    address: _Address = _ADDRESS,
+    version: Annotated[str, typer.Option(help="A number or an alias; empty: the champion.")] = "",
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", help="A cost profile to decide by; repeat it for several."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Ask a running service about rows, and print a table.
+
+    Example: ordinal-serving predict digits rows.npy --policy absolute --policy asymmetric
+    """
+    from serving import show
+    from serving.client import Client
+    from serving.rows_file import read_rows
+
+    if not file.exists():  # before the service is asked for the input's type
+        from serving.errors import InvalidRequest
+
+        raise InvalidRequest("", f"{file}: no such file")
+    with Client(address) as client:
+        (spec, *_) = client.model(model, version).inputs
+        answer = client.predict(read_rows(file, spec), model, version, policies=policy or (), timeout=60)
+    sys.stdout.write(show.as_json(answer) if json else show.as_table(answer))
+
+
+@app.command()
+def health(
+    address: _Address = _ADDRESS,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the answer.")] = 3.0,
+) -> None:
+    """Print the service's health; exit status 0 only when it is SERVING."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            asked = health_pb2.HealthCheckRequest()
+            answer = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=timeout)
+        except grpc.RpcError as error:
+            from serving.errors import Unavailable
+
+            raise Unavailable(f"no health from {address}: {error.details()}") from error
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    print(status)
+    raise typer.Exit(0 if status == "SERVING" else 1)
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Run the command: exit status 2 for bad input, 1 for other failures, one sentence for both."""
+    from serving import errors
+
+    bad_input = (
+        errors.ArtifactError,
+        errors.DeviceError,
+        errors.InvalidRequest,
+        errors.ModelNotFound,
+        errors.RegistryError,
+    )
+    try:
+        app(list(arguments) if arguments is not None else None, prog_name="ordinal-serving")
+    except errors.OrdinalError as error:
+        print(f"ordinal-serving: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, bad_input) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""What the client returns: plain frozen data, with NumPy arrays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.wire import ordinal_pb2 as wire
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What one policy decides, row by row.
+
+    Attributes:
+        policy: Its name.
+        actions: A names.
+        action: `(rows,)`, int32 index into `actions` of the lowest expected cost.
+        expected_cost: `(rows,)`, of that action, in the unit of the costs.
+        margin: `(rows,)`, expected cost of the runner-up minus that of the decision.
+    """
+
+    policy: str
+    actions: tuple[str, ...]
+    action: NDArray[np.int32]
+    expected_cost: NDArray[np.float32]
+    margin: NDArray[np.float32]
+
+    @property
+    def chosen(self) -> list[str]:
+        """The name of each row's action."""
+        return [self.actions[index] for index in self.action]
+
+    def __repr__(self) -> str:
+        rows = ", ".join(
+            f"{name} (cost {cost:.4g}, margin {margin:.4g})"
+            for name, cost, margin in zip(
+                self.chosen[:_SHOWN], self.expected_cost, self.margin, strict=False
+            )
+        )
+        return f"Decision({self.policy!r}: {rows}{_more(len(self.action))})"
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The service's answer to rows.
+
+    Attributes:
+        probabilities: `(rows, K)`; not negative, each row sums to 1.
+        expected_value: `(rows,)`, Σ value · probability.
+        decisions: By the name of their policy, in the order asked.
+        labels: K names, in their order.
+        model: Name of the model that answered.
+        version: Its version, as a number; `"0"` for a file that no registry knows.
+        provider: The onnxruntime execution provider that ran.
+        request_id: As it was sent.
+    """
+
+    probabilities: NDArray[np.float32]
+    expected_value: NDArray[np.float32]
+    decisions: dict[str, Decision]
+    labels: tuple[str, ...]
+    model: str
+    version: str
+    provider: str
+    request_id: str
+
+    @property
+    def most_probable(self) -> list[str]:
+        """The name of each row's most probable label."""
+        return [self.labels[index] for index in self.probabilities.argmax(axis=1)]
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __repr__(self) -> str:
+        rows = ", ".join(
+            f"{label} {probability:.3f}"
+            for label, probability in zip(
+                self.most_probable[:_SHOWN], self.probabilities.max(axis=1), strict=False
+            )
+        )
+        decisions = "".join(f", {decision!r}" for decision in self.decisions.values())
+        return (
+            f"Prediction({self.model} version {self.version}, {len(self)} rows: "
+            f"{rows}{_more(len(self))}{decisions})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """What a model wants to be fed: `(rows, *shape)` of `dtype`, NaN only where `missing_allowed`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    features: tuple[str, ...]
+    missing_allowed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """A cost matrix of the model: `cost[true label, action]`, `(K, A)`."""
+
+    name: str
+    actions: tuple[str, ...]
+    cost: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelInfo:
+    """A served model; fields are named as those of the message `Model`.
+
+    Attributes:
+        values: `(K,)`, numeric value of each label.
+        topology: `"linear"` or `"cyclic"`.
+        profiles: By name.
+        manifest: All that the artifact says of itself.
+    """
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    labels: tuple[str, ...]
+    values: NDArray[np.float64]
+    topology: str
+    period: float
+    inputs: tuple[Input, ...]
+    profiles: dict[str, Profile]
+    default_profile: str
+    loss: str
+    head: str
+    proper: bool
+    run_id: str
+    digest: str
+    provider: str
+    manifest: dict[str, Any]
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{one.name} {one.dtype} {list(one.shape)}" for one in self.inputs)
+        return (
+            f"ModelInfo({self.name} version {self.version}: {' < '.join(self.labels)}; {inputs}; "
+            f"profiles {list(self.profiles)}; {self.provider})"
+        )
+
+
+def prediction(message: wire.PredictResponse) -> Prediction:
+    """Read the reply to a `Predict`."""
+    probabilities = _floats(message.probabilities).reshape(message.rows, len(message.labels))
+    return Prediction(
+        probabilities=probabilities,
+        expected_value=_floats(message.expected_value),
+        decisions={one.policy: _decision(one) for one in message.decisions},
+        labels=tuple(message.labels),
+        model=message.model,
+        version=message.version,
+        provider=message.provider,
+        request_id=message.request_id,
+    )
+
+
+def model_info(message: wire.Model) -> ModelInfo:
+    """Read the reply to a `GetModel`."""
+    return ModelInfo(
+        name=message.name,
+        version=message.version,
+        aliases=tuple(message.aliases),
+        labels=tuple(message.labels),
+        values=np.array(message.values, np.float64),
+        topology=wire.Topology.Name(message.topology).lower(),
+        period=message.period,
+        inputs=tuple(_input(one) for one in message.inputs),
+        profiles={one.name: _profile(one, len(message.labels)) for one in message.profiles},
+        default_profile=message.default_profile,
+        loss=message.loss,
+        head=message.head,
+        proper=message.proper,
+        run_id=message.run_id,
+        digest=message.digest,
+        provider=message.provider,
+        manifest=json.loads(message.manifest),
+    )
+
+
+def _decision(message: wire.Decision) -> Decision:
+    return Decision(
+        policy=message.policy,
+        actions=tuple(message.actions),
+        action=np.fromiter(message.action, np.int32, len(message.action)),
+        expected_cost=_floats(message.expected_cost),
+        margin=_floats(message.margin),
+    )
+
+
+def _input(message: wire.Input) -> Input:
+    return Input(
+        name=message.name,
+        dtype=wire.DataType.Name(message.dtype).lower(),
+        shape=tuple(message.shape),
+        features=tuple(message.features),
+        missing_allowed=message.missing_allowed,
+    )
+
+
+def _profile(message: wire.Profile, labels: int) -> Profile:
+    matrix = message.cost
+    return Profile(message.name, tuple(matrix.actions), _floats(matrix.cost).reshape(labels, -1))
+
+
+def _floats(field: Any) -> NDArray[np.float32]:
+    return np.fromiter(field, np.float32, len(field))
+
+
+def _more(rows: int) -> str:
+    return f", … {rows - _SHOWN} more" if rows > _SHOWN else ""
