@@ -42,7 +42,7 @@ def serve(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL…",
+            metavar="MODEL",
             help="A path of an .onnx file, models:/NAME@ALIAS, or models:/NAME/VERSION; one or several.",
         ),
     ],
@@ -57,8 +57,9 @@ def serve(
 ) -> None:
     """Answer Predict and GetModel until SIGTERM or Ctrl-C, which drain.
 
-    The log, on standard error, says "SERVING on HOST:PORT" once the models are warm; until then, and while
-    draining, health is NOT_SERVING.
+    The log on standard error says "SERVING on HOST:PORT" once the models are warm.
+
+    Until then, and while draining, health is NOT_SERVING.
 
     Example: ordinal-serving serve models:/digits@champion --port 50051
     """

@@ -1,0 +1,332 @@
+"""Real artifacts, made without TensorFlow, and real servers on free ports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from serving import manifest as schema
+from serving import seal
+from serving.server import Server, create_server
+from serving.settings import Settings
+
+LABELS = ("awful", "poor", "fair", "good", "superb")
+VALUES = (0.0, 1.0, 2.0, 4.0, 8.0)
+K = len(LABELS)
+ACTIONS = ("page", "queue", "ignore")
+ABSOLUTE = np.abs(np.subtract.outer(np.arange(K), np.arange(K))).astype(np.float32)
+TRIAGE = np.array([[9, 3, 0], [5, 2, 1], [2, 1, 2], [1, 1, 5], [0, 2, 9]], np.float32)
+IMAGE = schema.Input(name="image", dtype="uint8", shape=(8, 8, 1), ranges=((0, 16),))
+NUMERIC = schema.Input(
+    name="numeric",
+    dtype="float32",
+    shape=(4,),
+    features=("acidity", "sugar", "alcohol", "pH"),
+    ranges=((0, 0), (-1, 1), (-1, 1), (-1, 1)),
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact and what a float64 NumPy check needs to know of it."""
+
+    path: Path
+    manifest: schema.Manifest
+    weight: np.ndarray  # (features, K)
+    bias: np.ndarray  # (K,)
+
+    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+        """Softmax of the linear scores, `(rows, K)`, in float64."""
+        score = rows.reshape(len(rows), -1).astype(np.float64) @ self.weight + self.bias
+        unnormalised = np.exp(score - score.max(axis=1, keepdims=True))
+        return unnormalised / unnormalised.sum(axis=1, keepdims=True)
+
+
+def describe(spec: schema.Input, name: str, **changes: Any) -> schema.Manifest:
+    """The manifest of a test artifact."""
+    content = {
+        "name": name,
+        "labels": LABELS,
+        "values": VALUES,
+        "inputs": (spec,),
+        "profiles": {
+            "absolute": schema.Profile(actions=LABELS, cost=ABSOLUTE.tolist()),
+            "triage": schema.Profile(actions=ACTIONS, cost=TRIAGE.tolist()),
+        },
+        "default_profile": "absolute",
+        "loss": schema.TrainedWith(name="cross_entropy"),
+        "head": schema.TrainedWith(name="softmax"),
+        "proper": True,
+        "provenance": schema.Provenance(
+            data_fingerprint="0" * 64,
+            run_id="run",
+            git_commit="unknown",
+            versions={},
+            created=datetime.now(UTC),
+        ),
+    }
+    return schema.Manifest(**{**content, **changes})
+
+
+def graph_of(spec: schema.Input, weight: np.ndarray, bias: np.ndarray, slow: bool) -> onnx.GraphProto:
+    """The contract's graph over a linear model; a slow one loops as often as its first feature says."""
+    constants = {
+        "weight": weight,
+        "bias": bias,
+        "values": np.array(VALUES, np.float32)[:, np.newaxis],
+        "fold": np.array([0, K, -1]),
+        "axis1": np.array([1]),
+        "last": np.array([2]),
+        "policies_actions": np.array([1, 3]),
+        "any": np.array([-1]),
+        "two": np.array([2]),
+    }
+    nodes = [
+        helper.make_node("Cast", [spec.name], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["cast"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weight", "bias"], ["score"]),
+        helper.make_node("Softmax", ["score"], ["probabilities"], axis=1),
+        helper.make_node("MatMul", ["probabilities", "values"], ["value"]),
+        helper.make_node("Squeeze", ["value", "axis1"], ["expected_value"]),
+        helper.make_node("Transpose", ["cost"], ["by_label"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["by_label", "fold"], ["folded"]),
+        helper.make_node("Unsqueeze", ["probabilities", "axis1"], ["row"]),
+        helper.make_node("MatMul", ["row", "folded"], ["flat_cost"]),
+        helper.make_node("Shape", ["cost"], ["cost_shape"]),
+        helper.make_node("Gather", ["cost_shape", "policies_actions"], ["tail"]),
+        helper.make_node("Concat", ["any", "tail"], ["unfold"], axis=0),
+        helper.make_node("Reshape", ["flat_cost", "unfold"], ["expected_cost"]),
+        helper.make_node("ArgMin", ["expected_cost"], ["decision"], axis=2, keepdims=0),
+        helper.make_node("TopK", ["expected_cost", "two"], ["lowest", "_"], axis=2, largest=0),
+        helper.make_node("Split", ["lowest"], ["least", "second"], axis=2, num_outputs=2),
+        helper.make_node("Sub", ["second", "least"], ["gap"]),
+        helper.make_node("Squeeze", ["gap", "last"], ["margin"]),
+    ]
+    if slow:
+        constants |= {"square": np.eye(64, dtype=np.float32), "first": np.array([0]), "go": np.array(True)}
+        body = helper.make_graph(
+            [
+                helper.make_node("Identity", ["go_in"], ["go_out"]),
+                helper.make_node("MatMul", ["state_in", "square"], ["state_out"]),
+            ],
+            "body",
+            [
+                helper.make_tensor_value_info("step", TensorProto.INT64, []),
+                helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("state_in", TensorProto.FLOAT, [64, 64]),
+            ],
+            [
+                helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("state_out", TensorProto.FLOAT, [64, 64]),
+            ],
+        )
+        nodes[2:3] = [
+            helper.make_node("ReduceMax", ["flat"], ["largest"], keepdims=0),
+            helper.make_node("Cast", ["largest"], ["times"], to=TensorProto.INT64),
+            helper.make_node("Loop", ["times", "go", "square"], ["looped"], body=body),
+            helper.make_node("ReduceSum", ["looped"], ["trace"], keepdims=0),
+            helper.make_node("Sub", ["trace", "trace"], ["zero"]),
+            helper.make_node("Gemm", ["flat", "weight", "bias"], ["raw_score"]),
+            helper.make_node("Add", ["raw_score", "zero"], ["score"]),
+        ]
+    numbers = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
+    f32, i64 = TensorProto.FLOAT, TensorProto.INT64
+    return helper.make_graph(
+        nodes,
+        "test",
+        [
+            helper.make_tensor_value_info(spec.name, numbers[spec.dtype], ["batch", *spec.shape]),
+            helper.make_tensor_value_info("cost", f32, ["cost_rows", "policies", K, "actions"]),
+        ],
+        [
+            helper.make_tensor_value_info("probabilities", f32, ["batch", K]),
+            helper.make_tensor_value_info("expected_value", f32, ["batch"]),
+            helper.make_tensor_value_info("expected_cost", f32, ["batch", "policies", "actions"]),
+            helper.make_tensor_value_info("decision", i64, ["batch", "policies"]),
+            helper.make_tensor_value_info("margin", f32, ["batch", "policies"]),
+        ],
+        [
+            *(numpy_helper.from_array(value, name) for name, value in constants.items()),
+            numpy_helper.from_array(ABSOLUTE[np.newaxis, np.newaxis], "cost"),
+        ],
+    )
+
+
+def make_artifact(
+    path: Path,
+    spec: schema.Input = NUMERIC,
+    *,
+    name: str = "wine",
+    seed: int = 0,
+    slow: bool = False,
+    described: str | None = None,
+    without_output: str = "",
+    sealed: bool = True,
+    **changes: Any,
+) -> Made:
+    """Write an artifact; `changes` go into the manifest, and `described` replaces its JSON."""
+    random = np.random.default_rng(seed)
+    weight = random.normal(0, 0.3, (int(np.prod(spec.shape)), K)).astype(np.float32)
+    bias = random.normal(0, 0.3, K).astype(np.float32)
+    manifest = describe(spec, name, **changes)
+    graph = graph_of(spec, weight, bias, slow)
+    for output in list(graph.output):
+        if output.name == without_output:
+            graph.output.remove(output)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    text = manifest.to_json() if described is None else described
+    helper.set_model_props(model, {schema.KEY: text, **({seal.KEY: seal.BLANK} if sealed else {})})
+    content = model.SerializeToString()
+    path.write_bytes(seal.seal(content) if sealed else content)
+    return Made(path, manifest, weight, bias)
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., Made]:
+    """`make_artifact`, for tests that need an artifact of their own."""
+    return make_artifact
+
+
+@pytest.fixture(scope="session")
+def wine(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """An artifact for tables: float32, 4 features, no missing values."""
+    return make_artifact(tmp_path_factory.mktemp("wine") / "wine.onnx")
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """An artifact for images: uint8, 8 × 8 × 1."""
+    return make_artifact(tmp_path_factory.mktemp("digits") / "digits.onnx", IMAGE, name="digits", seed=1)
+
+
+class Running:
+    """A server in this process, its event loop on a thread."""
+
+    def __init__(self, models: Sequence[Path], settings: Settings) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.server: Server = self.do(create_server(settings))
+        self.address = self.server.address
+        if models:
+            self.do(self.server.load([str(model) for model in models]))
+
+    def do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the server's loop, and return what it returns."""
+        return self.start(coroutine).result(timeout=30)
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Start a coroutine on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def stop(self) -> None:
+        """End server, loop and thread."""
+        self.do(self.server.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@contextlib.contextmanager
+def run_server(*models: Path, **settings: Any) -> Iterator[Running]:
+    """Run a server on a free port for as long as the context is open."""
+    running = Running(models, Settings(port=0, device="cpu", **{"pause": 0.0, **settings}))
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def serving_of() -> Callable[..., contextlib.AbstractContextManager[Running]]:
+    """`run_server`, for tests that need a server of their own."""
+    return run_server
+
+
+@pytest.fixture(scope="session")
+def running(wine: Made, digits: Made) -> Iterator[Running]:
+    """A server of both artifacts that all tests share."""
+    with run_server(wine.path, digits.path) as server:
+        yield server
+
+
+class Process:
+    """`ordinal-serving serve` as a process of its own, its log read line by line."""
+
+    def __init__(self, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "serving", "serve", "--port", "0", "--device", "cpu"]
+        self.popen = subprocess.Popen(
+            [*command, *map(str, arguments)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+        self.log: list[str] = []
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Read the log up to the first line that matches."""
+        assert self.popen.stderr is not None
+        for line in self.popen.stderr:
+            self.log.append(line)
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"the log ended without {pattern!r}:\n{''.join(self.log)}")
+
+    def address(self) -> str:
+        """Wait until it is serving; return its address."""
+        return self.wait_for(r"SERVING on (\S+),")[1]
+
+    def end(self) -> int:
+        """Wait for its end; return the exit status."""
+        assert self.popen.stderr is not None
+        self.log.extend(self.popen.stderr)
+        return self.popen.wait(timeout=30)
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., Process]]:
+    """Start service processes; what still runs when the test ends is killed."""
+    started: list[Process] = []
+
+    def start(*arguments: str | Path, env: dict[str, str] | None = None) -> Process:
+        started.append(Process(*arguments, env=env))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.popen.kill()
+        one.popen.wait()
+        assert one.popen.stderr is not None
+        one.popen.stderr.close()
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `ordinal-serving` with arguments to its end."""
+
+    def run(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "serving", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, **(env or {})},
+        )
+
+    return run
