@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 import grpc
 import numpy as np
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from serving.answers import Decision, ModelInfo, Prediction, model_info, prediction
 from serving.errors import InvalidRequest, ModelNotFound, OrdinalError, Unavailable
@@ -89,7 +89,7 @@ class Client:
 
         Args:
             rows: `(rows, *shape)`, `shape` being that of the model's input; float32 or uint8, as the model
-                has it. float64 and float16 are sent as float32.
+                has it. Other floats are sent as float32.
             model: Name; empty for the only model served.
             version: Number or alias; empty for the champion, or the only version served.
             policies: Names of the model's cost profiles, or policies of your own; as many decisions come
@@ -167,17 +167,16 @@ class Client:
 
 def _tensor(rows: ArrayLike) -> wire.Tensor:
     array = np.asarray(rows)
-    if array.dtype in (np.float16, np.float64):
+    if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what overflows becomes infinite, which the service refuses
-            array = array.astype(np.float32)
-    if array.dtype not in (np.float32, np.uint8):
+            array = array.astype("<f4")  # little-endian, as the wire has it
+    elif array.dtype != np.uint8:
         raise TypeError(
             f"rows must be float32 or uint8, as the model's input is, got {array.dtype}; "
             "convert them, as with rows.astype(np.float32)"
         )
-    dtype = wire.FLOAT32 if array.dtype == np.float32 else wire.UINT8
-    little_endian: NDArray[Any] = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return wire.Tensor(dtype=dtype, shape=array.shape, data=little_endian.tobytes())
+    dtype = wire.UINT8 if array.dtype == np.uint8 else wire.FLOAT32
+    return wire.Tensor(dtype=dtype, shape=array.shape, data=array.tobytes())
 
 
 def _raised(error: Any, address: str) -> OrdinalError:

@@ -1,5 +1,7 @@
 """Answers over the wire against a slow float64 check of our own."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def check(made, rows, cost, decision):
 @pytest.mark.parametrize("rows", [1, 3, 257])
 @pytest.mark.parametrize("model", ["wine", "digits"])
 def test_answers_equal_the_oracle(client, wine, digits, model, rows):
-    """Probabilities, expected values and decisions of several policies are those of a float64 NumPy check."""
+    """Probabilities, expected values and decisions of several policies equal a float64 NumPy check."""
     random = np.random.default_rng(rows)
     if model == "wine":
         made, sent = wine, random.normal(size=(rows, 4)).astype(np.float32)
@@ -151,4 +153,4 @@ def test_get_model_describes_the_artifact(client, wine):
     assert info.profiles["triage"].cost.tolist() == [list(r) for r in wine.manifest.profiles["triage"].cost]
     assert (info.loss, info.head, info.proper, info.run_id) == ("cross_entropy", "softmax", True, "run")
     assert len(info.digest) == 64
-    assert info.manifest == __import__("json").loads(wine.manifest.to_json())
+    assert info.manifest == json.loads(wine.manifest.to_json())

@@ -1,0 +1,129 @@
+"""The typed client against a real server."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from serving.client import Client, Policy
+from serving.errors import InvalidRequest, ModelNotFound, OrdinalError, Unavailable
+
+
+@pytest.fixture
+def client(running):
+    """A client of the shared server."""
+    with Client(running.address) as client:
+        yield client
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
+def test_floats_are_sent_as_float32(client, dtype):
+    """Every float type of NumPy is answered like float32."""
+    rows = np.array([[0.5, 0.25, -1, 2]])
+    expected = client.predict(rows.astype(np.float32), "wine").probabilities
+    np.testing.assert_array_equal(client.predict(rows.astype(dtype), "wine").probabilities, expected)
+
+
+def test_rows_need_not_be_contiguous(client):
+    """A transposed array is sent in the order of its elements."""
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3) / 12
+    expected = client.predict(rows.T.copy(), "wine").probabilities
+    np.testing.assert_array_equal(client.predict(rows.T, "wine").probabilities, expected)
+
+
+@pytest.mark.parametrize("rows", [np.zeros((2, 4), np.int64), [[True] * 4], [["a"] * 4]])
+def test_other_types_are_refused_before_sending(client, rows):
+    """Integers, booleans and texts raise TypeError that says how to convert."""
+    with pytest.raises(TypeError, match=r"rows must be float32 or uint8, .*rows\.astype"):
+        client.predict(rows, "wine")
+
+
+def test_refusals_keep_their_field(client):
+    """INVALID_ARGUMENT is InvalidRequest with the violated field and its description."""
+    with pytest.raises(InvalidRequest, match=r"^tensor\.shape: must be \[rows, 4\]") as caught:
+        client.predict(np.zeros((2, 5)), "wine")
+    assert caught.value.field == "tensor.shape"
+    assert caught.value.message == "must be [rows, 4], got [2, 5]"
+    with pytest.raises(InvalidRequest, match=r"^policies\[1\]\.cost\.cost\[0\]: every cost"):
+        client.predict(np.zeros((2, 4)), "wine", policies=["triage", Policy("p", -np.eye(5))])
+
+
+def test_what_overflows_float32_is_refused(client):
+    """A float64 beyond float32 becomes infinite, which the service refuses."""
+    with pytest.raises(InvalidRequest, match="got inf at row 0, feature 'acidity'"):
+        client.predict([[1e300, 0, 0, 0]], "wine")
+
+
+def test_unknown_model_is_model_not_found(client):
+    """NOT_FOUND is ModelNotFound, naming what is served."""
+    with pytest.raises(ModelNotFound, match=r"'beer' is not served; served are \['digits', 'wine'\]"):
+        client.model("beer")
+
+
+def test_nobody_there_is_unavailable():
+    """A connection that is refused is Unavailable with the address."""
+    with Client("127.0.0.1:1") as client, pytest.raises(Unavailable, match=r"^127\.0\.0\.1:1: "):
+        client.model()
+
+
+def test_a_timeout_is_an_ordinal_error(serving_of, make, tmp_path):
+    """DEADLINE_EXCEEDED has no class of its own and keeps its name."""
+    made = make(tmp_path / "slow.onnx", slow=True)
+    with (
+        serving_of(made.path) as server,
+        Client(server.address) as client,
+        pytest.raises(OrdinalError, match="DEADLINE_EXCEEDED"),
+    ):
+        client.predict([[100_000.0, 0, 0, 0]], timeout=0.1)
+
+
+def test_a_cost_that_does_not_fit_its_actions_is_refused_before_sending(client):
+    """A policy's costs are (labels, actions)."""
+    with pytest.raises(ValueError, match=r"'p': cost must be \(labels, 3, one column .*got shape \(5, 2\)"):
+        client.predict(np.zeros((1, 4)), "wine", policies=[Policy("p", np.ones((5, 2)), ["a", "b", "c"])])
+    with pytest.raises(ValueError, match=r"cost must be \(labels, actions\), got shape \(5,\)"):
+        client.predict(np.zeros((1, 4)), "wine", policies=[Policy("p", np.ones(5))])
+
+
+def test_shapes_and_types_of_a_prediction(client):
+    """Arrays have the documented shapes and dtypes; names are plain strings."""
+    answer = client.predict(np.zeros((7, 4)), "wine", policies=["triage"])
+    triage = answer.decisions["triage"]
+    assert (answer.probabilities.shape, answer.probabilities.dtype) == ((7, 5), np.float32)
+    assert (answer.expected_value.shape, answer.expected_value.dtype) == ((7,), np.float32)
+    assert (triage.action.shape, triage.action.dtype) == ((7,), np.int32)
+    assert triage.expected_cost.shape == triage.margin.shape == (7,)
+    assert triage.chosen == [triage.actions[index] for index in triage.action]
+    assert len(answer) == 7
+
+
+def test_reprs_are_readable(client):
+    """The repr of an answer fits a few lines and says what was decided."""
+    answer = client.predict(np.zeros((7, 4)), "wine", policies=["triage"])
+    assert repr(answer).startswith(f"Prediction(wine version 0, 7 rows: {answer.most_probable[0]} 0.")
+    assert f"Decision('triage': {answer.decisions['triage'].chosen[0]} (cost " in repr(answer)
+    assert repr(answer).endswith("… 2 more))")
+    assert repr(client.model("wine")) == (
+        "ModelInfo(wine version 0: awful < poor < fair < good < superb; numeric float32 [4]; "
+        "profiles ['absolute', 'triage']; CPUExecutionProvider)"
+    )
+    assert repr(client) == f"Client({client.address!r})"
+
+
+def test_the_client_needs_neither_the_runtime_nor_the_registry():
+    """Importing the client loads grpc and NumPy, and nothing of what serving takes."""
+    code = (
+        "import sys, serving.client; "
+        "print(*{'onnxruntime', 'pydantic', 'mlflow', 'rich', 'typer', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_the_server_loads_nothing_of_training():
+    """`from serving import server` stays free of what only training takes."""
+    absent = "tensorflow keras prefect mlflow sklearn pandas pipeline rich"
+    code = f"import sys; from serving import server; print(*set({absent!r}.split()) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -1,0 +1,160 @@
+"""From the first health check to the last request of a drain."""
+
+import signal
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from serving.client import Client
+from serving.errors import Unavailable
+from serving.server import create_server
+from serving.settings import Settings
+from serving.wire import ordinal_pb2 as wire
+from serving.wire import ordinal_pb2_grpc
+
+Status = health_pb2.HealthCheckResponse
+NAME = "ordinal.v1.OrdinalService"
+
+
+def ask(channel, service=""):
+    """The status of a service's health."""
+    check = health_pb2.HealthCheckRequest(service=service)
+    return health_pb2_grpc.HealthStub(channel).Check(check, timeout=10).status
+
+
+@pytest.mark.parametrize("service", ["", NAME])
+def test_health_turns_serving_when_the_models_are_warm(serving_of, wine, service):
+    """Before loading, health is NOT_SERVING and requests are UNAVAILABLE; afterwards both are good."""
+    with serving_of() as server, grpc.insecure_channel(server.address) as channel:
+        assert ask(channel, service) == Status.NOT_SERVING
+        with Client(server.address) as client:
+            with pytest.raises(Unavailable, match="the service is loading its models"):
+                client.model()
+            server.do(server.server.load([str(wine.path)]))
+            assert ask(channel, service) == Status.SERVING
+            assert client.model().name == "wine"
+
+
+def test_health_of_an_unknown_service_is_not_found(running):
+    """As the health protocol has it."""
+    with grpc.insecure_channel(running.address) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            ask(channel, "no.such.Service")
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_every_watcher_sees_every_change_and_the_end(serving_of, wine):
+    """Watchers are told changes even when one of them leaves, and a drain ends their streams."""
+    with serving_of() as server, grpc.insecure_channel(server.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        leaving, staying, stranger = (
+            stub.Watch(health_pb2.HealthCheckRequest(service=name)) for name in (NAME, NAME, "stranger")
+        )
+        assert next(leaving).status == next(staying).status == Status.NOT_SERVING
+        assert next(stranger).status == Status.SERVICE_UNKNOWN
+        leaving.cancel()
+        server.do(server.server.load([str(wine.path)]))
+        assert next(staying).status == Status.SERVING
+        draining = server.start(server.server.drain())
+        assert [answer.status for answer in staying] == [Status.NOT_SERVING]
+        assert list(stranger) == []
+        draining.result(timeout=10)
+
+
+def test_health_is_answered_while_the_model_runs(serving_of, make, tmp_path):
+    """A long run occupies a thread, not the event loop."""
+    made = make(tmp_path / "slow.onnx", slow=True)
+    with serving_of(made.path) as server, grpc.insecure_channel(server.address) as channel:
+        running = slow_call(channel, loops=200_000)
+        assert ask(channel) == Status.SERVING
+        assert not running.done()
+        assert running.result(timeout=30).rows == 1
+
+
+def slow_call(channel, loops):
+    """Start a `Predict` that runs for some 7 µs a loop."""
+    rows = np.array([[loops, 0, 0, 0]], np.float32)
+    tensor = wire.Tensor(dtype=wire.FLOAT32, shape=[1, 4], data=rows.tobytes())
+    return ordinal_pb2_grpc.OrdinalServiceStub(channel).Predict.future(wire.PredictRequest(tensor=tensor))
+
+
+def test_reflection_lists_and_describes_the_services(running):
+    """A tool such as grpcurl needs no .proto: services are listed, and their file is sent."""
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=NAME),
+    ]
+    with grpc.insecure_channel(running.address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        listed, described = stub.ServerReflectionInfo(iter(requests), timeout=10)
+    names = {service.name for service in listed.list_services_response.service}
+    assert {NAME, "grpc.health.v1.Health"} <= names
+    assert wire.DESCRIPTOR.serialized_pb in described.file_descriptor_response.file_descriptor_proto
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains(process, make, tmp_path, number):
+    """Health turns, what is in flight is answered, what comes later is UNAVAILABLE, and the status is 0."""
+    made = make(tmp_path / "slow.onnx", slow=True)
+    service = process(made.path, "--pause", "0.1")
+    address = service.address()
+    with grpc.insecure_channel(address) as channel, Client(address) as client:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == Status.SERVING
+        in_flight = slow_call(channel, loops=400_000)
+        assert ask(channel) == Status.SERVING  # on the same connection, so it came after the call
+        service.popen.send_signal(number)
+        assert next(watch).status == Status.NOT_SERVING
+        with pytest.raises(StopIteration):
+            next(watch)  # the pause is over
+        with pytest.raises(Unavailable):
+            client.predict(np.zeros((1, 4)))
+        assert not in_flight.done()
+        assert in_flight.result(timeout=30).rows == 1
+    assert service.end() == 0
+    assert "stopped" in service.log[-1]
+
+
+def test_a_run_past_its_grace_is_cut_off(serving_of, make, tmp_path):
+    """A drain waits for `grace` and no longer."""
+    made = make(tmp_path / "slow.onnx", slow=True)
+    with (
+        serving_of(made.path, grace=0.05) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        in_flight = slow_call(channel, loops=200_000)
+        assert ask(channel) == Status.SERVING
+        server.do(server.server.drain())
+        assert in_flight.exception(timeout=30).code() in (
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.CANCELLED,
+        )
+
+
+def test_two_services_on_one_port_are_refused(running, wine, command):
+    """The second one says that the port is taken, and ends."""
+    port = str(running.server.port)
+    ended = command("serve", wine.path, "--port", port)
+    assert ended.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use; another service" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+async def _create(settings):
+    await create_server(settings)
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"), [("no.such.host.invalid", "cannot listen on no"), ("203.0.113.7", "Cannot assign")]
+)
+def test_an_address_of_elsewhere_is_refused(host, reason):
+    """A host that is not this machine cannot be listened on."""
+    import asyncio
+
+    from serving.errors import AddressError
+
+    with pytest.raises(AddressError, match=reason):
+        asyncio.run(_create(Settings(host=host, port=0)))
