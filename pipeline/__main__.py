@@ -55,6 +55,9 @@ def retrain(
     from pipeline import sweep
 
     trials = sweep.plan(settings, data)
+    from pipeline.tracking.runs import Experiment
+
+    Experiment(settings.tracking.uri, settings.tracking.experiment or settings.name)
     _say(f"{len(trials)} trials on {f'{gpus} GPUs' if gpus else 'the CPU'}; starting Prefect …")
     from pipeline import flow
 

@@ -42,7 +42,7 @@ def _digits() -> Rows:
 
 def _npz(path: Path) -> Rows:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = {"x", "y"} - set(archive.files)
             if missing:
                 raise InputError(f"{path}: needs arrays 'x' and 'y', has {sorted(archive.files)}")

@@ -15,8 +15,9 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import PipelineError
+from pipeline.errors import InputError
 
 
 class Run:
@@ -69,15 +70,16 @@ class Experiment:
     def __init__(self, uri: str, name: str) -> None:
         """Connect to the store at `uri`, or to MLflow's default: SQLite in the current folder.
 
-        Raises PipelineError where the store does not answer.
+        Raises InputError where the store does not answer.
         """
         self.uri = uri or mlflow.get_tracking_uri()
-        self._client = MlflowClient(self.uri)
         try:
+            self._client = MlflowClient(self.uri)
             found = self._client.get_experiment_by_name(name)
             self.id: str = found.experiment_id if found else self._create(name)
-        except (MlflowException, OSError) as error:
-            raise PipelineError(f"MLflow's store at {self.uri!r} cannot be used: {error}") from error
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            reason = " ".join(str(error).split())[:300]  # SQLAlchemy's messages run over many lines
+            raise InputError(f"MLflow's store at {self.uri!r} cannot be used: {reason}") from error
 
     def _create(self, name: str) -> str:
         # A SQLite store keeps its files beside the database; a server decides for itself.

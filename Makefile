@@ -1,0 +1,78 @@
+# The commands that people and CI run. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# The first interpreter that fits; override with make PYTHON=… .
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	2>/dev/null && { echo $$python; break; }; done)
+BIN := .venv/bin
+READY := .venv/.ready
+# One fact in one place: the lock says which uv.
+UV := $(shell sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)
+EXTRAS := --extra train --extra serve --extra scale --extra dev
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url
+GENERATE = $(BIN)/python -m grpc_tools.protoc -Iserving/wire=protos/ordinal/v1 \
+	--python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) protos/ordinal/v1/ordinal.proto
+
+.PHONY: help
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+$(READY): requirements.lock
+	@[ -n "$(PYTHON)" ] || { echo "needs Python 3.11, 3.12 or 3.13 with its venv module" \
+		"(Debian: apt install python3-venv)"; exit 1; }
+	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "needs Linux on x86-64, this is $$(uname -sm)"; exit 1; }
+	@echo "making .venv from requirements.lock: some minutes and 3.5 GB, the first time only …"
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+.PHONY: demo
+demo: $(READY) ## Train on scanned digits, serve the champion, ask it: the whole way in one command
+	@$(BIN)/python examples/demo.py
+
+.PHONY: test
+test: $(READY) ## The tests, at most 10 minutes on two cores
+	@$(BIN)/python -m pytest -m "not slow"
+
+.PHONY: test-all
+test-all: $(READY) ## Those and the slow end-to-end ones, at most 50 minutes
+	@$(BIN)/python -m pytest
+
+.PHONY: check
+check: $(READY) ## Format, lint, types, who imports whom, generated code
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest --quiet tests/test_boundaries.py
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call GENERATE,$$fresh) && \
+		diff -r --exclude=__pycache__ --exclude=__init__.py "$$fresh/serving/wire" serving/wire || \
+		{ echo "serving/wire is not what protos/ generates: run make protos"; exit 1; }
+	@echo "check: all good"
+
+.PHONY: format
+format: $(READY) ## Format the code and mend what lint can mend
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+.PHONY: protos
+protos: $(READY) ## Generate serving/wire from protos/
+	@$(call GENERATE,.)
+
+.PHONY: lock
+lock: ## Resolve pyproject.toml anew into the locks
+	@[ -x $(BIN)/uv ] || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
+	@$(COMPILE) $(EXTRAS) -o requirements.lock
+	@for image in serve serve-gpu train-gpu; do \
+		$(COMPILE) -c requirements.lock --extra $$image -o requirements-$$image.lock; done
+
+.PHONY: clean
+clean: ## Remove what tests and tools leave; keeps .venv, experiments and models
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

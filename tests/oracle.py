@@ -1,0 +1,70 @@
+"""Slow and obvious twins of the maths: loops over Python floats, written from the formulas alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Row = Sequence[float]
+Matrix = Sequence[Sequence[float]]
+
+
+def cross_entropy(y: int, p: Row) -> float:
+    """Return −log p_y."""
+    return -math.log(p[y])
+
+
+def expected_value(p: Row, values: Row) -> float:
+    """Return Σ_j v_j p_j."""
+    total = 0.0
+    for j in range(len(p)):
+        total += values[j] * p[j]
+    return total
+
+
+def expected_value_loss(y: int, p: Row, values: Row, lam: float, weight: float) -> float:
+    """Return weight·(−log p_y) + λ·½(Σ_j v_j p_j − v_y)²."""
+    return weight * cross_entropy(y, p) + lam * 0.5 * (expected_value(p, values) - values[y]) ** 2
+
+
+def distance_penalty_loss(y: int, p: Row, by_distance: Row, weight: float) -> float:
+    """Return Σ_i p_i·w(|i − y|) + weight·(−log p_y)."""
+    total = 0.0
+    for i in range(len(p)):
+        total += p[i] * by_distance[abs(i - y)]
+    return total + (weight * cross_entropy(y, p) if weight else 0.0)
+
+
+def ranked_probability_score(y: int, p: Row) -> float:
+    """Return Σ_{k<K−1}(F_k − 1[y ≤ k])² / (K − 1)."""
+    total = 0.0
+    for k in range(len(p) - 1):
+        below = sum(p[: k + 1])
+        total += (below - (1.0 if y <= k else 0.0)) ** 2
+    return total / (len(p) - 1)
+
+
+def expected_costs(p: Row, cost: Matrix) -> list[float]:
+    """Return Σ_k p_k·cost[k][a] for each action a."""
+    return [sum(p[k] * cost[k][a] for k in range(len(p))) for a in range(len(cost[0]))]
+
+
+def decision(p: Row, cost: Matrix) -> tuple[int, float]:
+    """Return the action of least expected cost (the first of equals) and its margin to the runner-up."""
+    costs = expected_costs(p, cost)
+    best = 0
+    for action in range(1, len(costs)):
+        if costs[action] < costs[best]:
+            best = action
+    others = [costs[action] for action in range(len(costs)) if action != best]
+    return best, min(others) - costs[best]
+
+
+def median(p: Row) -> int:
+    """Return the lowest k with P(y ≤ k) ≥ ½."""
+    below = 0.0
+    for k in range(len(p)):
+        below += p[k]
+        if below >= 0.5:
+            return k
+    return len(p) - 1

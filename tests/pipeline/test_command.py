@@ -1,0 +1,87 @@
+"""The `ordinal-pipeline` command, as a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import environment
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
+def _config(folder: Path, text: str) -> str:
+    (folder / "model.toml").write_text(text, encoding="utf-8")
+    return "model.toml"
+
+
+DIGITS = 'name = "digits"\n[data]\nsource = "digits"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (DIGITS + "[search]\nepoch = 3\n", "[search] has no key 'epoch'; did you mean 'epochs'?"),
+        ('name = "t"\n[data]\nsource = "none.npz"\n', "'none.npz' cannot be read: No such file"),
+        (DIGITS + 'labels = ["0", "1", "2"]\n', "label '3' is not one of ['0', '1', '2'] (row 3)"),
+        (DIGITS + '[search]\nlosses = ["expected_valu"]\n', "did you mean 'expected_value'?"),
+        (DIGITS + '[tracking]\nuri = "sqlite:////proc/none/mlflow.db"\n', "cannot be used"),
+    ],
+    ids=["mistyped key", "missing file", "label outside the order", "unknown loss", "unusable store"],
+)
+def test_bad_input_is_one_sentence_and_status_2(tmp_path: Path, text: str, message: str) -> None:
+    """The last line says what is wrong; there is no traceback, and nothing is left behind."""
+    done = _run(tmp_path, "retrain", _config(tmp_path, text))
+    assert done.returncode == 2, done.stderr
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("ordinal-pipeline: ")
+    assert message in last
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["model.toml"]
+
+
+def test_a_missing_config_is_status_2(tmp_path: Path) -> None:
+    """A config that is not there is named."""
+    done = _run(tmp_path, "retrain", "nowhere.toml")
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "ordinal-pipeline: config 'nowhere.toml' cannot be read: No such file or directory"
+    )
+
+
+def test_help_is_worth_reading(tmp_path: Path) -> None:
+    """`--help` says what a command does, its options, and an example."""
+    assert "retrain" in _run(tmp_path, "--help").stdout
+    shown = _run(tmp_path, "retrain", "--help").stdout
+    assert "--set" in shown
+    assert "Example: ordinal-pipeline retrain examples/digits.toml" in shown
+
+
+def test_labels_that_do_not_fit_are_told_before_tensorflow_is_loaded(tmp_path: Path) -> None:
+    """Data errors come at once."""
+    np.savez(tmp_path / "rows.npz", x=np.zeros((9, 1)), y=np.array(["low", "high", "hgih"] * 3))
+    text = 'name = "t"\n[data]\nsource = "rows.npz"\nlabels = ["low", "high"]\n'
+    done = _run(tmp_path, "retrain", _config(tmp_path, text))
+    assert done.returncode == 2
+    assert "label 'hgih' is not one of ['low', 'high'] (row 2); did you mean 'high'?" in done.stderr
+    assert "TensorFlow" not in done.stderr
+
+
+def test_nothing_is_sent_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Telemetry of Prefect and MLflow is off by default; a user's own setting is kept."""
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    monkeypatch.setenv("DO_NOT_TRACK", "false")
+    environment.prepare()
+    import os
+
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert os.environ["DO_NOT_TRACK"] == "false"

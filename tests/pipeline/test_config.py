@@ -1,0 +1,112 @@
+"""The TOML: what is read, what is refused, and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from pipeline.config import Config, load_config
+from pipeline.errors import InputError
+
+MINIMAL = 'name = "wine"\n[data]\nsource = "digits"\n'
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "model.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_three_lines_are_a_config(tmp_path: Path) -> None:
+    """Everything but a name and a source has a default."""
+    config = load_config(_write(tmp_path, MINIMAL))
+    assert config.name == "wine"
+    assert [loss.name for loss in config.search.losses] == ["cross_entropy"]
+
+
+def test_a_loss_is_a_name_or_a_table_with_parameters(tmp_path: Path) -> None:
+    """`losses` takes both spellings side by side."""
+    text = MINIMAL + '[search]\nlosses = ["cross_entropy", { name = "expected_value", lam = 0.5 }]\n'
+    plain, table = load_config(_write(tmp_path, text)).search.losses
+    assert (plain.name, plain.parameters) == ("cross_entropy", {})
+    assert (table.name, table.parameters) == ("expected_value", {"lam": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nme = 1\n" + MINIMAL, r"the top level has no key 'nme'; did you mean 'name'\?"),
+        (MINIMAL + "[search]\nepoch = 3\n", r"\[search\] has no key 'epoch'; did you mean 'epochs'\?"),
+        (MINIMAL + "[serach]\n", r"no key 'serach'; did you mean 'search'\?"),
+        (MINIMAL + "[search]\nepochs = 0\n", r"search\.epochs: .*greater than 0, got 0"),
+        (MINIMAL + "[search]\nlosses = []\n", r"search\.losses: .*at least 1"),
+        (MINIMAL + "[search]\nlosses = [{ lam = 1 }]\n", r"needs the key 'name'"),
+        (MINIMAL + "[split]\ntest = 0.9\nvalidation = 0.2\n", r"leave nothing to train on: 0\.9 \+ 0\.2"),
+        (MINIMAL + '[decision]\nprofile = "absolut"\n', r"decision\.profile: .*'absolute'"),
+        ('name = "wine"\n', r"the top level needs the key 'data'"),
+        ('name = "wine"\n[data]\n', r"\[data\] needs the key 'source'"),
+        ('name = "no/slash"\n[data]\nsource = "digits"\n', r"name: .*got 'no/slash'"),
+        (MINIMAL + 'labels = ["a", "b"]\nvalues = [1]\n', r"1 values for 2 labels"),
+        (MINIMAL + 'labels = ["a", "b"]\nvalues = [2, 1]\n', r"values must rise"),
+        (MINIMAL + 'labels = ["a", "a"]\n', r"a label is named twice"),
+        (MINIMAL + "[search\n", r"not valid TOML: .*line 4"),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    """A wrong config says where it is wrong and what would be right."""
+    with pytest.raises(InputError, match=message) as raised:
+        load_config(_write(tmp_path, text))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A config that is not there is an error with its path."""
+    with pytest.raises(InputError, match=r"nowhere\.toml' cannot be read: No such file"):
+        load_config(tmp_path / "nowhere.toml")
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    """A config in another encoding is an error and not a traceback."""
+    path = tmp_path / "model.toml"
+    path.write_bytes(b'name = "\xff\xfe"')
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_config(path)
+
+
+def test_overrides_are_toml_values_or_strings(tmp_path: Path) -> None:
+    """`--set` changes nested keys, makes missing tables, and needs no quotes for words."""
+    overrides = ("search.epochs=7", "model.hidden=[8]", "decision.profile=quadratic")
+    config = load_config(_write(tmp_path, MINIMAL), overrides)
+    assert (config.search.epochs, config.model.hidden, config.decision.profile) == (7, (8,), "quadratic")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("search.epochs", "must be KEY=VALUE"),
+        ("name.x=1", "'name' is not a table"),
+        ("search.epoch=1", "did you mean 'epochs'"),
+    ],
+)
+def test_a_wrong_override_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    """An override is checked like the file."""
+    with pytest.raises(InputError, match=message):
+        load_config(_write(tmp_path, MINIMAL), (override,))
+
+
+def test_every_key_explains_itself() -> None:
+    """Each field of each section has a help text."""
+    for section, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            for key, inner in field.annotation.model_fields.items():
+                assert inner.description, f"{section}.{key}"
+
+
+def test_the_examples_are_valid(root: Path) -> None:
+    """Each TOML of examples/ can be loaded."""
+    examples = sorted((root / "examples").glob("*.toml"))
+    assert examples
+    for example in examples:
+        load_config(example)

@@ -1,0 +1,175 @@
+"""Rows, labels and splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.config import Config, Data, Split
+from pipeline.data import labels, load, sources, splits
+from pipeline.errors import InputError
+
+
+def _config(source: Path | str, **data: object) -> Config:
+    return Config.model_validate({"name": "t", "data": {"source": str(source), **data}})
+
+
+def test_digits_are_images_of_bytes() -> None:
+    """The built-in digits come as 1,797 grey images with labels 0 … 9 in their order."""
+    data = load(_config("digits"))
+    assert data.features.shape == (1797, 8, 8, 1)
+    assert data.features.dtype == np.uint8
+    assert data.labels.names == tuple("0123456789")
+    assert data.labels.values.tolist() == list(range(10))
+    assert data.spec.name == "image"
+
+
+def test_a_table_keeps_its_column_names(table: Path) -> None:
+    """An .npz with x, y and features is a table whose columns are named."""
+    data = load(_config(table))
+    assert data.spec.features == ("length", "width", "mass")
+    assert data.spec.dtype == "float32"
+    low, high = data.spec.ranges[0]
+    seen = data.features[data.parts.train][:, 0].astype(float)
+    assert (low, high) == (seen.min(), seen.max())
+
+
+def test_a_row_never_changes_sides_when_data_grows() -> None:
+    """Ten per cent more rows move no old row, wherever the new ones stand."""
+    random = np.random.default_rng(1)
+    old, new = random.normal(size=(500, 4)), random.normal(size=(50, 4))
+
+    def sides(rows: NDArray[np.float64]) -> dict[bytes, str]:
+        parts = splits.part(rows, Split())
+        return {rows[i].tobytes(): name for name, part in vars(parts).items() for i in part}
+
+    before, after = sides(old), sides(np.concatenate([new, old]))
+    assert {row: after[row] for row in before} == before
+
+
+def test_duplicates_stay_together_and_shares_are_kept() -> None:
+    """Equal rows are on one side; the parts have about the shares asked for."""
+    random = np.random.default_rng(2)
+    rows = np.repeat(random.normal(size=(3000, 2)), 2, axis=0)
+    parts = splits.part(rows, Split(test=0.3, validation=0.1))
+    for part in vars(parts).values():
+        assert set(part // 2 * 2) | set(part // 2 * 2 + 1) == set(part)
+    assert len(parts.test) / 6000 == pytest.approx(0.3, abs=0.03)
+    assert len(parts.validation) / 6000 == pytest.approx(0.1, abs=0.02)
+    assert len(parts.train) + len(parts.validation) + len(parts.test) == 6000
+
+
+def test_another_seed_is_another_split() -> None:
+    """The seed decides who is tested."""
+    rows = np.random.default_rng(3).normal(size=(200, 2))
+    assert splits.part(rows, Split(seed=0)).test.tolist() != splits.part(rows, Split(seed=1)).test.tolist()
+
+
+def test_too_few_rows_for_a_part_are_an_error() -> None:
+    """A part without rows is named."""
+    with pytest.raises(InputError, match="no rows for"):
+        splits.part(np.zeros((5, 1)), Split())
+
+
+@pytest.mark.parametrize(
+    ("raw", "config", "names", "values"),
+    [
+        ([2, 10, 1], {}, ("1", "2", "10"), [1, 2, 10]),
+        ([2.0, 1.0, 1.5], {}, ("1", "1.5", "2"), [1, 1.5, 2]),
+        (["b", "a", "b"], {"labels": ("b", "a")}, ("b", "a"), [0, 1]),
+        (["b", "a", "b"], {"labels": ("b", "a"), "values": (1, 5)}, ("b", "a"), [1, 5]),
+        ([3, 1, 3], {"labels": ("3", "2", "1")}, ("3", "2", "1"), [0, 1, 2]),
+    ],
+)
+def test_labels_have_an_order_and_values(
+    raw: list[object], config: dict[str, object], names: tuple[str, ...], values: list[float]
+) -> None:
+    """Numbers order themselves, words as the config says; values are the numbers where those rise."""
+    found, y = labels.order(np.array(raw), Data.model_validate({"source": "", **config}))
+    assert (found.names, found.values.tolist()) == (names, values)
+    assert [found.names[k] for k in y] == [
+        str(int(r)) if isinstance(r, float) and r == int(r) else str(r) for r in raw
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "config", "message"),
+    [
+        (
+            ["good", "godo"],
+            {"labels": ("bad", "good")},
+            r"'godo' is not one of \['bad', 'good'\] \(row 1\); did you mean 'good'",
+        ),
+        ([1, 2, 9], {"labels": ("1", "2")}, r"'9' is not one of \['1', '2'\] \(row 2\)"),
+        (["bad", "good"], {}, "no order of their own; give it as data.labels"),
+        ([1, 1], {}, "the same label"),
+        ([1.0, np.nan], {}, "no order of their own"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named(
+    raw: list[object], config: dict[str, object], message: str
+) -> None:
+    """A label outside the order is told with its row and its neighbour."""
+    with pytest.raises(InputError, match=message):
+        labels.order(np.array(raw), Data.model_validate({"source": "", **config}))
+
+
+def test_a_label_without_training_rows_is_an_error(table: Path) -> None:
+    """A label that the config names but training never sees is refused."""
+    with pytest.raises(InputError, match="no training row has the label '4'"):
+        load(_config(table, labels=["0", "1", "2", "3", "4"]))
+
+
+def _save(path: Path, **arrays: object) -> Path:
+    np.savez(path / "rows.npz", **arrays)  # type: ignore[arg-type]
+    return path / "rows.npz"
+
+
+def test_a_number_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    """NaN and infinity are told with row and column."""
+    x = np.zeros((50, 2), np.float32)
+    x[7, 1] = np.nan
+    path = _save(tmp_path, x=x, y=np.arange(50) % 2, features=["a", "b"])
+    with pytest.raises(InputError, match=r"must be finite, got nan \(row 7, 'b'; 1 such in all\)"):
+        load(_config(path))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.zeros((3, 2))}, "needs arrays 'x' and 'y', has"),
+        ({"x": np.zeros(3), "y": np.zeros(3)}, r"got shape \(3,\)"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros(4)}, "one label for each of 3 rows"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros(3), "features": ["a"]}, "name each of 2 columns once"),
+        ({"x": np.array([["a", "b"]] * 3), "y": np.arange(3)}, "features must be numbers"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    tmp_path: Path, arrays: dict[str, object], message: str
+) -> None:
+    """An .npz of another form says which form is wanted."""
+    with pytest.raises(InputError, match=message):
+        load(_config(_save(tmp_path, **arrays)))
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    """A missing file, a broken one and one of an unknown kind are each one sentence."""
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        sources.read(str(tmp_path / "none.npz"))
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 but no more")
+    with pytest.raises(InputError, match=r"not a readable \.npz"):
+        sources.read(str(tmp_path / "broken.npz"))
+    with pytest.raises(InputError, match=r"neither 'digits' nor a \.npz"):
+        sources.read("rows.xlsx")
+
+
+def test_the_fingerprint_follows_rows_labels_and_split(table: Path) -> None:
+    """The same data has the same fingerprint; another split or label order has another."""
+    first = load(_config(table)).fingerprint
+    assert load(_config(table)).fingerprint == first
+    assert load(_config(table, labels=["3", "2", "1", "0"])).fingerprint != first
+    moved = _config(table).model_copy(update={"split": Split(seed=5)})
+    assert load(moved).fingerprint != first

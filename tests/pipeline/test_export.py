@@ -1,0 +1,161 @@
+"""The exported file: what it says, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import numpy_helper
+
+from pipeline.data import Dataset
+from pipeline.errors import ExportError
+from pipeline.evaluate import evaluate
+from pipeline.export import graph, verify
+from serving import seal
+from serving.artifact import Artifact
+from serving.errors import ArtifactError
+from serving.manifest import KEY
+from tests.pipeline.conftest import Exported
+
+
+def test_the_file_equals_keras_at_batches_of_1_3_and_257(exported: Exported, digits: Dataset) -> None:
+    """Every output of the graph is Keras', within 1e-5, for default, many and row-wise costs."""
+    assert verify.BATCHES == (1, 3, 257)
+    assert verify.verify(exported.path, exported.model, digits.features) < verify.TOLERANCE
+
+
+def test_the_graph_keeps_its_contract(exported: Exported) -> None:
+    """Names, types and dynamic dimensions are those of the contract; `cost` is optional."""
+    session = ort.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
+    assert [(i.name, i.type, i.shape) for i in session.get_inputs()] == [
+        ("image", "tensor(uint8)", ["batch", 8, 8, 1])
+    ]
+    (cost,) = session.get_overridable_initializers()
+    assert (cost.name, cost.type) == ("cost", "tensor(float)")
+    assert {o.name: (o.type, o.shape) for o in session.get_outputs()} == {
+        "probabilities": ("tensor(float)", ["batch", 10]),
+        "expected_value": ("tensor(float)", ["batch"]),
+        "expected_cost": ("tensor(float)", ["batch", "policies", "actions"]),
+        "decision": ("tensor(int64)", ["batch", "policies"]),
+        "margin": ("tensor(float)", ["batch", "policies"]),
+    }
+
+
+def test_any_onnx_runtime_gives_the_decision(exported: Exported, digits: Dataset) -> None:
+    """Without our loader, and without costs, the file alone decides by its default profile."""
+    session = ort.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
+    p, decided = session.run(["probabilities", "decision"], {"image": digits.features[:50]})
+    assert decided[:, 0].tolist() == (np.cumsum(p, axis=1) < 0.5).sum(axis=1).tolist()  # the median
+
+
+def test_a_row_does_not_depend_on_its_neighbours(exported: Exported, digits: Dataset) -> None:
+    """Rows answered together and one by one get the same answers."""
+    artifact = Artifact(exported.path, "cpu")
+    rows = digits.features[:20]
+    together = artifact.run({"image": rows})
+    for i in range(len(rows)):
+        alone = artifact.run({"image": rows[i : i + 1]})
+        np.testing.assert_allclose(alone.probabilities[0], together.probabilities[i], atol=1e-6)
+
+
+def test_the_manifest_travels_in_the_file(exported: Exported) -> None:
+    """What the loader reads is what was written."""
+    artifact = Artifact(exported.path, "cpu")
+    assert artifact.manifest == exported.manifest
+    assert artifact.manifest.loss.name == "expected_value"
+    assert artifact.manifest.profiles["asymmetric"].cost[0][:3] == (0, 3, 6)
+    assert artifact.provider == "CPUExecutionProvider"
+
+
+def test_another_networks_answers_are_noticed(exported: Exported, digits: Dataset) -> None:
+    """Verification fails where the file does not say what the model says."""
+    other = keras.models.clone_model(exported.model)
+    with pytest.raises(ExportError, match="the exported graph differs from Keras by"):
+        verify.verify(exported.path, other, digits.features)
+
+
+def _tampered(exported: Exported, folder: Path, *, reseal: bool, value: float) -> Path:
+    """The artifact with one weight changed."""
+    model = onnx.load(exported.path)
+    weight = next(w for w in model.graph.initializer if w.dims and w.name != "cost" and len(w.dims) == 2)
+    numbers = numpy_helper.to_array(weight).copy()
+    numbers[0, 0] = value
+    weight.CopyFrom(numpy_helper.from_array(numbers, weight.name))
+    if reseal:
+        onnx.helper.set_model_props(model, {KEY: exported.manifest.to_json(), seal.KEY: seal.BLANK})
+    content = model.SerializeToString()
+    path = folder / "tampered.onnx"
+    path.write_bytes(seal.seal(content) if reseal else content)
+    return path
+
+
+def test_a_changed_weight_breaks_the_seal(exported: Exported, tmp_path: Path) -> None:
+    """A file changed after export may not be served."""
+    with pytest.raises(ArtifactError, match="does not agree with its seal"):
+        Artifact(_tampered(exported, tmp_path, reseal=False, value=0.5), "cpu")
+
+
+def test_a_weight_that_is_not_finite_is_refused(
+    exported: Exported, digits: Dataset, tmp_path: Path
+) -> None:
+    """NaN in a weight is found before anything is registered."""
+    path = _tampered(exported, tmp_path, reseal=True, value=float("nan"))
+    with pytest.raises(ExportError, match="holds a number that is not finite"):
+        verify.verify(path, exported.model, digits.features)
+
+
+def test_the_seal_needs_its_blank() -> None:
+    """A model that was not prepared for it cannot be sealed."""
+    with pytest.raises(ValueError, match="no blank 'ordinal_sha256' entry"):
+        seal.seal(b"anything")
+
+
+def test_evaluation_scores_the_file(exported: Exported, digits: Dataset) -> None:
+    """Metrics on the test part come from the file's own decisions, for each profile."""
+    evaluation = evaluate(Artifact(exported.path, "cpu"), digits)
+    rows, y = digits.features[digits.parts.test], digits.y[digits.parts.test]
+    log_p = exported.model(rows).numpy()
+    decided = (np.cumsum(np.exp(log_p), axis=1) < 0.5).sum(axis=1)
+    assert evaluation.metrics["absolute/realised_cost"] == pytest.approx(
+        np.abs(y - decided).mean(), abs=0.01
+    )
+    assert evaluation.metrics["accuracy"] == pytest.approx((log_p.argmax(axis=1) == y).mean(), abs=0.01)
+    assert evaluation.confusion.sum() == len(y)
+    assert evaluation.metrics["asymmetric/realised_cost"] >= evaluation.metrics["absolute/realised_cost"]
+
+
+@pytest.mark.parametrize("backbone", ["linear", "cnn"])
+def test_every_backbone_exports(backbone: str, exported: Exported, digits: Dataset, tmp_path: Path) -> None:
+    """Untrained networks of the other backbones pass the same verification."""
+    from pipeline import models, preprocess
+    from pipeline.config import Model
+
+    settings = Model.model_validate({"backbone": backbone, "hidden": [4]})
+    model = models.build(settings, digits.spec, preprocess.fit_scaling(digits.features), "softmax", 10)
+    graph.export(model, exported.manifest, tmp_path / "model.onnx")
+    assert verify.verify(tmp_path / "model.onnx", model, digits.features) < verify.TOLERANCE
+
+
+def test_a_table_exports(table: Path, tmp_path: Path) -> None:
+    """A table's columns are scaled inside the graph, constant columns included."""
+    from pipeline import models, preprocess
+    from pipeline.config import Config, Model
+    from pipeline.data import load
+    from pipeline.export import describe
+    from pipeline.sweep import plan
+
+    config = Config.model_validate({"name": "table", "data": {"source": str(table)}})
+    data = load(config)
+    x = data.features * np.array([1000, 1, 0], np.float32) + np.array([5, 0, 7], np.float32)
+    scaling = preprocess.fit_scaling(x)
+    scaled = scaling(x).numpy()
+    np.testing.assert_allclose(scaled.mean(axis=0), [0, 0, 0], atol=1e-3)
+    np.testing.assert_allclose(scaled.std(axis=0), [1, 1, 0], atol=1e-3)
+    model = models.build(Model(), data.spec, scaling, "softmax", 4)
+    manifest = describe.describe(config, data, plan(config, data)[0], "run")
+    graph.export(model, manifest, tmp_path / "table.onnx")
+    assert verify.verify(tmp_path / "table.onnx", model, x) < verify.TOLERANCE

@@ -1,0 +1,155 @@
+"""The flow under Prefect's harness, with a real MLflow store in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow.tracking import MlflowClient
+from prefect.testing.utilities import prefect_test_harness
+
+from pipeline import flow, train
+from pipeline.config import Config
+from pipeline.flow import Retrained
+from serving.artifact import Artifact
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def _config(store: Path, **changes: object) -> Config:
+    losses = ["cross_entropy", {"name": "expected_value", "lam": 0.1}, "distance_penalty"]
+    return Config.model_validate(
+        {
+            "name": "digits",
+            "data": {"source": "digits"},
+            "model": {"hidden": [16]},
+            "search": {"losses": losses, "trials": 4, "epochs": 6, "learning_rate": 0.01},
+            "tracking": {"uri": f"sqlite:///{store / 'mlflow.db'}", "experiment": "ordered digits"},
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty working folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("flow")
+        patch.chdir(path)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def retrained(folder: Path) -> Retrained:
+    """One run of the flow."""
+    return flow.retrain(_config(folder))
+
+
+@pytest.fixture(scope="module")
+def client(retrained: Retrained) -> MlflowClient:
+    """A client of the store that the run wrote to."""
+    return MlflowClient(retrained.tracking_uri)
+
+
+def test_every_trial_is_a_nested_run(retrained: Retrained, client: MlflowClient) -> None:
+    """Four trials: losses in turn, then the next seed; each a finished run below the flow's."""
+    runs = client.search_runs(
+        [retrained.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{retrained.run_id}'",
+        order_by=["attributes.start_time"],
+    )
+    assert [(r.data.params["loss"], r.data.params["seed"]) for r in runs] == [
+        ("cross_entropy", "0"),
+        ("expected_value", "0"),
+        ("distance_penalty", "0"),
+        ("cross_entropy", "1"),
+    ]
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    assert client.get_run(retrained.run_id).info.status == "FINISHED"
+
+
+def test_a_trial_shows_curves_metrics_parameters_and_pictures(
+    retrained: Retrained, client: MlflowClient
+) -> None:
+    """A nested run has one point an epoch, the validation metrics, its parameters, PNGs and its model."""
+    (trial,) = client.search_runs(
+        [retrained.experiment_id], "params.loss = 'expected_value'", max_results=10
+    )
+    curve = client.get_metric_history(trial.info.run_id, "val_loss")
+    assert [point.step for point in curve] == list(range(6))
+    assert {"validation/realised_cost", "validation/rps", "loss", "seconds"} <= set(trial.data.metrics)
+    assert trial.data.params["loss.lam"] == "0.1"
+    assert float(trial.data.params["loss.lam_scaled"]) == pytest.approx(0.1 * 81)
+    assert trial.data.params["loss.proper"] == "True"
+    files = {file.path for file in client.list_artifacts(trial.info.run_id)}
+    assert {"confusion.png", "curves.png", "model"} <= files
+    picture = Path(client.download_artifacts(trial.info.run_id, "confusion.png"))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_cheapest_trial_is_the_champion(retrained: Retrained, client: MlflowClient) -> None:
+    """The alias points at the version made of the trial with the lowest realised validation cost."""
+    runs = client.search_runs(
+        [retrained.experiment_id], f"tags.`mlflow.parentRunId` = '{retrained.run_id}'"
+    )
+    best = min(
+        runs, key=lambda r: (r.data.metrics["validation/realised_cost"], r.data.metrics["validation/nll"])
+    )
+    champion = client.get_model_version_by_alias("digits", "champion")
+    assert int(champion.version) == retrained.version == 1
+    assert champion.run_id == retrained.run_id
+    artifact = Artifact(retrained.artifact, "cpu")  # the seal holds: the registry keeps the very bytes
+    assert artifact.manifest.provenance.run_id == best.info.run_id
+    assert artifact.manifest.name == "digits"
+
+
+def test_mlflow_itself_can_load_the_champion(retrained: Retrained) -> None:
+    """`mlflow.pyfunc` answers as the artifact does."""
+    mlflow.set_tracking_uri(retrained.tracking_uri)
+    rows = np.random.default_rng(0).integers(0, 17, (5, 8, 8, 1)).astype(np.uint8)
+    theirs = mlflow.pyfunc.load_model("models:/digits@champion").predict({"image": rows})
+    ours = Artifact(retrained.artifact, "cpu").run({"image": rows})
+    np.testing.assert_allclose(theirs["probabilities"], ours.probabilities, atol=1e-6)
+
+
+def test_the_result_describes_the_test_part(retrained: Retrained, client: MlflowClient) -> None:
+    """The metrics returned are those of the exported file, and are logged with the run."""
+    logged = client.get_run(retrained.run_id).data.metrics
+    assert {f"test/{name}": value for name, value in retrained.metrics.items()} == {
+        name: value for name, value in logged.items() if name.startswith("test/")
+    }
+    assert retrained.metrics["accuracy"] > 0.8
+    assert retrained.promoted
+    assert "lowest realised validation cost of 4 trials" in retrained.reasons[0]
+
+
+def test_a_failure_half_way_registers_nothing(
+    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the second trial fails, both runs end FAILED and no model of that name appears."""
+    fit = train.fit
+
+    def failing(*args: object, **kwargs: object) -> train.Fitted:
+        if args[-1] == 1:
+            raise RuntimeError("out of memory, say")
+        return fit(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train, "fit", failing)
+    search = {"losses": ["cross_entropy"], "trials": 2, "epochs": 1}
+    config = _config(folder, name="unlucky", search=search)
+    with pytest.raises(RuntimeError, match="out of memory, say"):
+        flow.retrain(config)
+    runs = client.search_runs(
+        [client.get_experiment_by_name("ordered digits").experiment_id],
+        order_by=["attributes.start_time DESC"],
+        max_results=3,
+    )
+    assert sorted(r.info.status for r in runs) == ["FAILED", "FAILED", "FINISHED"]
+    assert [m.name for m in client.search_registered_models()] == ["digits"]
