@@ -54,6 +54,11 @@ def look_up(addresses: Sequence[Address], registry: str, cache: Path) -> list[Re
         mlflow.set_tracking_uri(registry)
         client = mlflow.MlflowClient(registry)
         return [_look_up(client, address, RegistryCache(cache, registry)) for address in addresses]
+    except ImportError as error:  # mlflow-skinny speaks HTTP only
+        raise RegistryError(
+            f"the registry {_shown(registry)} takes more than is installed here ({error}): "
+            "install ordinal[train], or serve from a registry over HTTP"
+        ) from error
     except (MlflowException, OSError) as error:
         raise RegistryError(
             f"the registry {_shown(registry)} does not answer: {_first_line(error)}"

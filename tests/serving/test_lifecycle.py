@@ -104,6 +104,7 @@ def test_a_signal_drains(process, make, tmp_path, number):
     with grpc.insecure_channel(address) as channel, Client(address) as client:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == Status.SERVING
+        client.predict(np.zeros((1, 4)))  # so that it is connected when the drain begins
         in_flight = slow_call(channel, loops=400_000)
         assert ask(channel) == Status.SERVING  # on the same connection, so it came after the call
         service.popen.send_signal(number)
