@@ -137,8 +137,8 @@ def run_trial(
         fitted.model.save(path)
         run.file(path, "model")
         get_run_logger().info(
-            "trial %d of %d: %s: %s (%.1f s)",
-            trial.number + 1, of, trial.title, _briefly(scores), fitted.seconds,
+            "trial %d of %d: %s (%.1f s)",
+            trial.number + 1, of, _briefly(scores), fitted.seconds,
         )  # fmt: skip
         return Tried(trial, run.id, scores, fitted.seconds, path)
 

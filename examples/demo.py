@@ -1,0 +1,131 @@
+"""The whole way on real digits: train, export, register, serve, ask. `make demo` runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import load_config
+from pipeline.data import Dataset, load
+from serving.client import Client, Prediction
+
+CONFIG = Path(__file__).parent / "digits.toml"
+BIN = Path(sys.executable).parent
+
+console = Console(width=100)
+
+
+def main() -> None:
+    """Run every step, showing what happens; whatever fails ends the demo with its status."""
+    console.rule("[bold]1. Train six networks, export the best, register it as champion")
+    result = retrain()
+    console.rule("[bold]2. Serve the champion over gRPC")
+    with service(f"models:/{result['model']}@champion", str(result["tracking_uri"])) as address:
+        console.rule("[bold]3. Ask it about ten digits that training never saw")
+        data = load(load_config(CONFIG))
+        rows = held_out(data)
+        with Client(address) as client:
+            answer = client.predict(
+                data.features[rows], model="digits", policies=["absolute", "asymmetric"], timeout=30
+            )
+        console.print(table(data, rows, answer))
+        console.print(f"answered by digits version {answer.version} on {answer.provider}\n")
+    console.rule("[bold]4. Look around")
+    where_to_look(result)
+
+
+def retrain() -> dict[str, object]:
+    """Run the flow in a process of its own; its progress passes through, its result comes back."""
+    command = [BIN / "ordinal-pipeline", "retrain", CONFIG, "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    result: dict[str, object] = json.loads(done.stdout)
+    return result
+
+
+@contextmanager
+def service(model: str, tracking_uri: str) -> Iterator[str]:
+    """Start the service on a free port, wait until it serves, and stop it at the end."""
+    command = [BIN / "ordinal-serving", "serve", model, "--port", "0", "--tracking-uri", tracking_uri]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                print(line, end="", flush=True)
+                if serving := re.search(r"SERVING on ([^\s,]+)", line):
+                    yield serving[1]
+                    break
+            else:
+                sys.exit(process.wait())
+        finally:
+            process.terminate()
+            process.stderr.read()
+
+
+def held_out(data: Dataset) -> list[int]:
+    """One row of the test part for each label."""
+    test = data.parts.test
+    return [int(test[data.y[test] == label][0]) for label in range(data.labels.count)]
+
+
+def table(data: Dataset, rows: list[int], answer: Prediction) -> Table:
+    """Return what was asked and answered, one digit a line."""
+    shown = Table(title="Ten held-out digits", title_justify="left")
+    for heading in (
+        "true digit",
+        "most probable",
+        "its probability",
+        "expected value",
+        "decision,\nabsolute cost",
+        "decision, too high\ncosts 3 × too low",
+    ):
+        shown.add_column(heading, justify="right")
+    absolute, asymmetric = answer.decisions["absolute"], answer.decisions["asymmetric"]
+    for place, row in enumerate(rows):
+        true = data.labels.names[data.y[row]]
+        mode = int(np.argmax(answer.probabilities[place]))
+        shown.add_row(
+            true,
+            answer.labels[mode],
+            f"{answer.probabilities[place, mode]:.3f}",
+            f"{answer.expected_value[place]:.2f}",
+            absolute.chosen[place],
+            asymmetric.chosen[place],
+            style=None if absolute.chosen[place] == true else "yellow",
+        )
+    return shown
+
+
+def where_to_look(result: dict[str, object]) -> None:
+    """Print the commands that open the UIs on this run, and those to go on with."""
+    bin_ = BIN.relative_to(Path.cwd()) if BIN.is_relative_to(Path.cwd()) else BIN
+    experiment, run, flow = (result[key] for key in ("experiment_id", "run_id", "flow_run_id"))
+    model, version = result["model"], result["version"]
+    lines = (
+        "[bold]The six trainings in MLflow[/bold]: curves, metrics, confusion matrices, the model",
+        f"  {bin_}/mlflow ui --port 5000 --backend-store-uri {result['tracking_uri']}",
+        f"  http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run}",
+        f"  http://127.0.0.1:5000/#/models/{model}/versions/{version}",
+        "",
+        "[bold]The run in Prefect[/bold]: its tasks, their logs, the table of trials",
+        f"  {bin_}/prefect server start",
+        f"  http://127.0.0.1:4200/runs/flow-run/{flow}",
+        "",
+        "[bold]Serve it yourself[/bold]",
+        f"  {bin_}/ordinal-serving serve models:/{model}@champion",
+    )
+    console.print("\n".join(lines), soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    main()
