@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
+from trained import Exported
 
 from pipeline.data import Dataset
 from pipeline.errors import ExportError
@@ -19,13 +20,12 @@ from serving import seal
 from serving.artifact import Artifact
 from serving.errors import ArtifactError
 from serving.manifest import KEY
-from tests.pipeline.conftest import Exported
 
 
-def test_the_file_equals_keras_at_batches_of_1_3_and_257(exported: Exported, digits: Dataset) -> None:
+def test_the_file_equals_keras_at_batches_of_1_3_and_257(exported: Exported, data: Dataset) -> None:
     """Every output of the graph is Keras', within 1e-5, for default, many and row-wise costs."""
     assert verify.BATCHES == (1, 3, 257)
-    assert verify.verify(exported.path, exported.model, digits.features) < verify.TOLERANCE
+    assert verify.verify(exported.path, exported.model, data.features) < verify.TOLERANCE
 
 
 def test_the_graph_keeps_its_contract(exported: Exported) -> None:
@@ -45,17 +45,17 @@ def test_the_graph_keeps_its_contract(exported: Exported) -> None:
     }
 
 
-def test_any_onnx_runtime_gives_the_decision(exported: Exported, digits: Dataset) -> None:
+def test_any_onnx_runtime_gives_the_decision(exported: Exported, data: Dataset) -> None:
     """Without our loader, and without costs, the file alone decides by its default profile."""
     session = ort.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
-    p, decided = session.run(["probabilities", "decision"], {"image": digits.features[:50]})
+    p, decided = session.run(["probabilities", "decision"], {"image": data.features[:50]})
     assert decided[:, 0].tolist() == (np.cumsum(p, axis=1) < 0.5).sum(axis=1).tolist()  # the median
 
 
-def test_a_row_does_not_depend_on_its_neighbours(exported: Exported, digits: Dataset) -> None:
+def test_a_row_does_not_depend_on_its_neighbours(exported: Exported, data: Dataset) -> None:
     """Rows answered together and one by one get the same answers."""
     artifact = Artifact(exported.path, "cpu")
-    rows = digits.features[:20]
+    rows = data.features[:20]
     together = artifact.run({"image": rows})
     for i in range(len(rows)):
         alone = artifact.run({"image": rows[i : i + 1]})
@@ -71,11 +71,11 @@ def test_the_manifest_travels_in_the_file(exported: Exported) -> None:
     assert artifact.provider == "CPUExecutionProvider"
 
 
-def test_another_networks_answers_are_noticed(exported: Exported, digits: Dataset) -> None:
+def test_another_networks_answers_are_noticed(exported: Exported, data: Dataset) -> None:
     """Verification fails where the file does not say what the model says."""
     other = keras.models.clone_model(exported.model)
     with pytest.raises(ExportError, match="the exported graph differs from Keras by"):
-        verify.verify(exported.path, other, digits.features)
+        verify.verify(exported.path, other, data.features)
 
 
 def _tampered(exported: Exported, folder: Path, *, reseal: bool, value: float) -> Path:
@@ -99,13 +99,11 @@ def test_a_changed_weight_breaks_the_seal(exported: Exported, tmp_path: Path) ->
         Artifact(_tampered(exported, tmp_path, reseal=False, value=0.5), "cpu")
 
 
-def test_a_weight_that_is_not_finite_is_refused(
-    exported: Exported, digits: Dataset, tmp_path: Path
-) -> None:
+def test_a_weight_that_is_not_finite_is_refused(exported: Exported, data: Dataset, tmp_path: Path) -> None:
     """NaN in a weight is found before anything is registered."""
     path = _tampered(exported, tmp_path, reseal=True, value=float("nan"))
     with pytest.raises(ExportError, match="holds a number that is not finite"):
-        verify.verify(path, exported.model, digits.features)
+        verify.verify(path, exported.model, data.features)
 
 
 def test_the_seal_needs_its_blank() -> None:
@@ -114,10 +112,10 @@ def test_the_seal_needs_its_blank() -> None:
         seal.seal(b"anything")
 
 
-def test_evaluation_scores_the_file(exported: Exported, digits: Dataset) -> None:
+def test_evaluation_scores_the_file(exported: Exported, data: Dataset) -> None:
     """Metrics on the test part come from the file's own decisions, for each profile."""
-    evaluation = evaluate(Artifact(exported.path, "cpu"), digits)
-    rows, y = digits.features[digits.parts.test], digits.y[digits.parts.test]
+    evaluation = evaluate(Artifact(exported.path, "cpu"), data)
+    rows, y = data.features[data.parts.test], data.y[data.parts.test]
     log_p = exported.model(rows).numpy()
     decided = (np.cumsum(np.exp(log_p), axis=1) < 0.5).sum(axis=1)
     assert evaluation.metrics["absolute/realised_cost"] == pytest.approx(
@@ -129,15 +127,15 @@ def test_evaluation_scores_the_file(exported: Exported, digits: Dataset) -> None
 
 
 @pytest.mark.parametrize("backbone", ["linear", "cnn"])
-def test_every_backbone_exports(backbone: str, exported: Exported, digits: Dataset, tmp_path: Path) -> None:
+def test_every_backbone_exports(backbone: str, exported: Exported, data: Dataset, tmp_path: Path) -> None:
     """Untrained networks of the other backbones pass the same verification."""
     from pipeline import models, preprocess
     from pipeline.config import Model
 
     settings = Model.model_validate({"backbone": backbone, "hidden": [4]})
-    model = models.build(settings, digits.spec, preprocess.fit_scaling(digits.features), "softmax", 10)
+    model = models.build(settings, data.spec, preprocess.fit_scaling(data.features), "softmax", 10)
     graph.export(model, exported.manifest, tmp_path / "model.onnx")
-    assert verify.verify(tmp_path / "model.onnx", model, digits.features) < verify.TOLERANCE
+    assert verify.verify(tmp_path / "model.onnx", model, data.features) < verify.TOLERANCE
 
 
 def test_a_table_exports(table: Path, tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""Real servers on free ports: on a thread of this process, and as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from serving.server import Server, create_server
+from serving.settings import Settings
+
+
+class Running:
+    """A server in this process, its event loop on a thread."""
+
+    def __init__(self, models: Sequence[Path], settings: Settings) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.server: Server = self.do(create_server(settings))
+        self.address = self.server.address
+        if models:
+            self.do(self.server.load([str(model) for model in models]))
+
+    def do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the server's loop, and return what it returns."""
+        return self.start(coroutine).result(timeout=30)
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Start a coroutine on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def stop(self) -> None:
+        """End server, loop and thread."""
+        self.do(self.server.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@contextlib.contextmanager
+def run_server(*models: Path, **settings: Any) -> Iterator[Running]:
+    """Run a server on a free port for as long as the context is open."""
+    running = Running(models, Settings(port=0, device="cpu", **{"pause": 0.0, **settings}))
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+class Process:
+    """`ordinal-serving serve` as a process of its own, its log read line by line."""
+
+    def __init__(self, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "serving", "serve", "--port", "0", "--device", "cpu"]
+        self.popen = subprocess.Popen(
+            [*command, *map(str, arguments)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+        self.log: list[str] = []
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Read the log up to the first line that matches."""
+        assert self.popen.stderr is not None
+        for line in self.popen.stderr:
+            self.log.append(line)
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"the log ended without {pattern!r}:\n{''.join(self.log)}")
+
+    def address(self) -> str:
+        """Wait until it is serving; return its address."""
+        return self.wait_for(r"SERVING on (\S+),")[1]
+
+    def end(self) -> int:
+        """Wait for its end; return the exit status."""
+        assert self.popen.stderr is not None
+        self.log.extend(self.popen.stderr)
+        return self.popen.wait(timeout=30)
