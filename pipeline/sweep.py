@@ -22,10 +22,10 @@ class Trial:
 
     @property
     def title(self) -> str:
-        """Short and readable: `expected_value(lam=0.1) · seed 0`."""
+        """Short and readable: `expected_value(lam=0.1), seed 0`."""
         given = ", ".join(f"{name}={value}" for name, value in self.loss.parameters.items())
         head = "" if self.head == "softmax" else f" on {self.head}"
-        return f"{self.loss.name}{f'({given})' if given else ''}{head} · seed {self.seed}"
+        return f"{self.loss.name}{f'({given})' if given else ''}{head}, seed {self.seed}"
 
     def build_loss(self, data: Dataset) -> keras.losses.Loss:
         """Return the loss for the labels of `data`."""

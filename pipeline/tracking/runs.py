@@ -87,7 +87,9 @@ class Experiment:
         if self.uri.startswith("sqlite:///"):
             database = Path(urlsplit(self.uri).path.removeprefix("/"))
             location = (database.resolve().parent / "mlartifacts").as_uri()
-        return self._client.create_experiment(name, artifact_location=location)
+        # The UI then opens on runs and models instead of on chat traces.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return self._client.create_experiment(name, artifact_location=location, tags=kind)
 
     @contextmanager
     def run(self, name: str, tags: Mapping[str, str], parent: Run | None = None) -> Iterator[Run]:
