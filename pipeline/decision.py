@@ -8,9 +8,6 @@ from typing import TypedDict
 import numpy as np
 import tensorflow as tf
 
-PADDING = 1e30
-"""Cost of the actions that fill up a policy with fewer actions than another."""
-
 
 class Outputs(TypedDict):
     """The outputs of the graph, by their names in the artifact."""
@@ -33,7 +30,7 @@ def decide(log_p: tf.Tensor, cost: tf.Tensor, values: Sequence[float]) -> Output
     Args:
         log_p: `(batch, K)`, log-probabilities.
         cost: `(1 or batch, P, K, A)`, `cost[policy, true label, action]`, A ≥ 2; a policy with fewer
-            actions than another is padded with `PADDING`.
+            actions than another is padded with `serving.manifest.PADDING`.
         values: `(K,)`, numeric value of each label.
     """
     probabilities = tf.nn.softmax(log_p)  # exp, with rows that sum to 1 also after rounding

@@ -7,6 +7,7 @@ import time
 _STARTED = time.monotonic()
 
 import logging  # noqa: E402
+import os  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Iterable  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -24,7 +25,8 @@ app = typer.Typer(
 )
 
 _DEFAULTS = Settings()
-_ADDRESS = f"{_DEFAULTS.host}:{_DEFAULTS.port}"
+# A service in the same container is asked where its own setting puts it.
+_ADDRESS = f"{_DEFAULTS.host}:{os.environ.get(variable('port'), _DEFAULTS.port)}"
 
 
 def _option(name: str, **more: Any) -> Any:
@@ -51,7 +53,9 @@ def serve(
     device: Annotated[Device, _option("device")] = _DEFAULTS.device,
     grace: Annotated[float, _option("grace", min=0)] = _DEFAULTS.grace,
     pause: Annotated[float, _option("pause", min=0)] = _DEFAULTS.pause,
-    max_message_bytes: Annotated[int, _option("max_message_bytes", min=1)] = _DEFAULTS.max_message_bytes,
+    max_message_bytes: Annotated[
+        int, _option("max_message_bytes", min=1, max=2**31 - 1)
+    ] = _DEFAULTS.max_message_bytes,
     tracking_uri: Annotated[str, _option("tracking_uri")] = _DEFAULTS.tracking_uri,
     cache: Annotated[str, _option("cache")] = _DEFAULTS.cache,
 ) -> None:
@@ -78,7 +82,10 @@ def serve(
         tracking_uri=tracking_uri,
         cache=cache,
     )
-    asyncio.run(server.run(models, settings, _STARTED))
+    if asyncio.run(server.run(models, settings, _STARTED)):
+        # Python would wait for threads that are inside onnxruntime, which cannot be interrupted.
+        logging.shutdown()
+        os._exit(0)
 
 
 @app.command()

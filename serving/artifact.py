@@ -89,22 +89,25 @@ class Artifact:
         optional = {i.name: i for i in self._session.get_overridable_initializers()}
         if "cost" not in optional:
             raise ArtifactError(f"{self.path}: the graph has no optional input 'cost'")
-        outputs = {output.name: output for output in self._session.get_outputs()}
         count = len(self.manifest.labels)
-        shapes: dict[str, list[int | str | None]] = {
+        cost_shape: list[int | str] = ["cost_rows", "policies", count, "actions"]
+        self._check_tensor("input", optional["cost"], "tensor(float)", cost_shape)
+        outputs = {output.name: output for output in self._session.get_outputs()}
+        shapes: dict[str, list[int | str]] = {
             "probabilities": ["batch", count],
             "expected_value": ["batch"],
+            "expected_cost": ["batch", "policies", "actions"],
+            "decision": ["batch", "policies"],
+            "margin": ["batch", "policies"],
         }
         for name, type_ in _OUTPUT_TYPE.items():
             if name not in outputs:
                 raise ArtifactError(f"{self.path}: the graph has no output {name!r}")
-            self._check_tensor("output", outputs[name], type_, shapes.get(name))
+            self._check_tensor("output", outputs[name], type_, shapes[name])
 
-    def _check_tensor(
-        self, role: str, node: ort.NodeArg, type_: str, shape: Sequence[int | str | None] | None
-    ) -> None:
-        if node.type != type_ or (shape is not None and list(node.shape) != list(shape)):
-            wanted = f"{type_} {list(shape)}" if shape is not None else type_
+    def _check_tensor(self, role: str, node: ort.NodeArg, type_: str, shape: Sequence[int | str]) -> None:
+        if node.type != type_ or list(node.shape) != list(shape):
+            wanted = f"{type_} {list(shape)}"
             raise ArtifactError(
                 f"{self.path}: {role} {node.name!r} is {node.type} {list(node.shape)}, must be {wanted}"
             )

@@ -11,6 +11,8 @@ from serving.errors import ArtifactError
 
 KEY = "ordinal"
 SCHEMA_VERSION: Literal[1] = 1
+PADDING = 1e30
+"""Cost of the actions that fill up a policy with fewer actions than another; every real cost is below."""
 
 
 class _Closed(BaseModel):
@@ -63,7 +65,7 @@ class Profile(_Closed):
     """A named cost matrix, `cost[true label][action]`."""
 
     actions: tuple[str, ...] = Field(min_length=2)
-    cost: tuple[tuple[Annotated[float, Field(ge=0)], ...], ...]
+    cost: tuple[tuple[Annotated[float, Field(ge=0, lt=PADDING)], ...], ...]
 
     @model_validator(mode="after")
     def _rectangular(self) -> Self:

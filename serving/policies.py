@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 
 from serving.artifact import Answer
 from serving.errors import InvalidRequest
-from serving.manifest import Manifest
+from serving.manifest import PADDING, Manifest
 from serving.quote import listed, quoted
 from serving.wire import ordinal_pb2 as wire
-
-PADDING = 1e30
-"""Cost of the actions that fill up a policy with fewer actions than another."""
 
 MAX_COSTS = 2**25
 """Limit of rows × policies × actions: what one request may make the graph allocate, 128 MiB of float32."""

@@ -25,7 +25,6 @@ from serving.errors import ArtifactError, OrdinalError, RegistryError
 from serving.quote import listed
 from serving.resolve import Address, Resolved
 from serving.seal import check_seal
-from serving.settings import Settings
 
 _SQLITE = "sqlite:///"
 
@@ -175,8 +174,8 @@ def _main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "models", nargs="+", metavar="URI", help="models:/NAME@ALIAS or models:/NAME/VERSION"
     )
-    parser.add_argument("--registry", default=Settings().registry(), help="address of the MLflow registry")
-    parser.add_argument("--cache", type=Path, default=Settings().cache_folder(), help="folder of downloads")
+    parser.add_argument("--registry", required=True, help="address of the MLflow registry")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of downloads")
     options = parser.parse_args(arguments)
     try:
         addresses = [Address.parse(model) for model in options.models]

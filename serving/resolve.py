@@ -62,12 +62,13 @@ async def resolve(models: Sequence[str], settings: Settings) -> list[Resolved]:
         RegistryError: Where an address is malformed, or the registry does not have it.
         ArtifactError: Where a version's file in the registry is not an artifact.
     """
+    found = {model: Resolved(Path(model)) for model in models if not model.startswith(SCHEME)}
+    if len(found) == len(set(models)):
+        return list(found.values())
     cache = RegistryCache(settings.cache_folder(), settings.registry())
-    found: dict[str, Resolved] = {}
     asked: list[str] = []
     for model in dict.fromkeys(models):
-        if not model.startswith(SCHEME):
-            found[model] = Resolved(Path(model))
+        if model in found:
             continue
         address = Address.parse(model)
         known = cache.recall(address.name, address.version) if address.version else None

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.answers import Input
 from serving.errors import InvalidRequest
+
+UNREADABLE = (ValueError, TypeError, EOFError, OverflowError, RecursionError, BadZipFile, zlib.error)
+"""What NumPy, zipfile and json raise on files that are not what they seem."""
 
 
 def read_rows(path: Path, spec: Input) -> NDArray[Any]:
@@ -25,7 +30,7 @@ def read_rows(path: Path, spec: Input) -> NDArray[Any]:
         return _converted(_read(path), spec)
     except OSError as error:
         raise InvalidRequest("", f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest("", f"{path}: {error}") from error
 
 
@@ -53,7 +58,7 @@ def _null_as_nan(rows: Any) -> Any:
 
 
 def _converted(rows: NDArray[Any], spec: Input) -> NDArray[Any]:
-    if not np.issubdtype(rows.dtype, np.number):
+    if rows.dtype.kind not in "fiu":
         raise TypeError(f"rows must be numbers, got {rows.dtype}")
     if spec.dtype == "uint8" and not np.all((rows >= 0) & (rows <= 255) & (rows == np.round(rows))):
         raise ValueError(f"the model's input {spec.name!r} is uint8: whole numbers from 0 to 255")

@@ -71,6 +71,10 @@ class Server:
         await self._health.close()
         await self._listener.stop(None)
 
+    def abandon(self) -> int:
+        """After `close`: return how many runs go on in threads that nothing can end."""
+        return self._ordinal.abandon()
+
 
 async def create_server(settings: Settings) -> Server:
     """Return a server that listens and answers health, NOT_SERVING until `Server.load` is done.
@@ -85,7 +89,7 @@ async def create_server(settings: Settings) -> Server:
         options=[
             ("grpc.so_reuseport", 0),  # else a second service on the port is silently accepted
             ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", -1),  # bounded by what was received
+            ("grpc.max_send_message_length", -1),  # bounded by policies.MAX_COSTS
         ]
     )
     health = Health(["", service.NAME])
@@ -101,8 +105,8 @@ async def create_server(settings: Settings) -> Server:
     return Server(settings, port, listener, health, ordinal)
 
 
-async def run(models: Sequence[str], settings: Settings, started: float) -> None:
-    """Serve `models` until SIGTERM or SIGINT, then drain.
+async def run(models: Sequence[str], settings: Settings, started: float) -> int:
+    """Serve `models` until SIGTERM or SIGINT, then drain; return how many runs outlived the grace.
 
     `started` is the time of `time.monotonic()` at which the process began, for the log.
 
@@ -127,7 +131,11 @@ async def run(models: Sequence[str], settings: Settings, started: float) -> None
         loading.cancel()
         stopping.cancel()
         await server.close()
+    abandoned = server.abandon()
+    if abandoned:
+        logger.warning("%d runs are not done after %g s and are abandoned", abandoned, settings.grace)
     logger.info("stopped")
+    return abandoned
 
 
 def _announce(server: Server, served: Repository, seconds: float) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -36,15 +36,21 @@ class OrdinalService:
         self._repository: Repository | None = None
         self._absence = "the service is loading its models"
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        self._accepted: set[Future[bytes]] = set()
 
     def open(self, repository: Repository) -> None:
         """Answer from this repository from now on."""
         self._repository = repository
 
     def close(self) -> None:
-        """Refuse what comes from now on; what is running goes on."""
+        """Refuse what comes from now on; what was accepted, running or waiting, goes on."""
         self._repository = None
         self._absence = "the service is shutting down"
+
+    def abandon(self) -> int:
+        """Forget what waits; return how many runs go on, since onnxruntime cannot be interrupted."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        return sum(work.running() for work in self._accepted)
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the handlers to register.
@@ -59,8 +65,9 @@ class OrdinalService:
             },
         )
 
-    def _predict(self, request: wire.PredictRequest) -> wire.PredictResponse:
-        served = self._live().lookup(request.model, request.version)
+    @staticmethod
+    def _predict(repository: Repository, request: wire.PredictRequest) -> wire.PredictResponse:
+        served = repository.lookup(request.model, request.version)
         manifest = served.artifact.manifest
         rows = convert.rows_of(request, manifest.inputs)
         rules = policies.rules_of(
@@ -69,8 +76,9 @@ class OrdinalService:
         cost = policies.stacked_cost(rules, request.tensor.shape[0])
         return convert.prediction(request, served, rules, served.artifact.run(rows, cost))
 
-    def _get_model(self, request: wire.GetModelRequest) -> wire.Model:
-        return convert.description(self._live().lookup(request.model, request.version))
+    @staticmethod
+    def _get_model(repository: Repository, request: wire.GetModelRequest) -> wire.Model:
+        return convert.description(repository.lookup(request.model, request.version))
 
     def _live(self) -> Repository:
         if self._repository is None:
@@ -78,14 +86,14 @@ class OrdinalService:
         return self._repository
 
     def _handler(
-        self, name: str, kind: type[_Request], method: Callable[[_Request], Message]
+        self, name: str, kind: type[_Request], method: Callable[[Repository, _Request], Message]
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return the handler of one method: it runs on a thread, so that health is answered meanwhile."""
 
-        def answer(received: bytes) -> bytes:
+        def answer(repository: Repository, received: bytes) -> bytes:
             request = _parsed(kind, received)
             try:
-                return method(request).SerializeToString()
+                return method(repository, request).SerializeToString()
             except OrdinalError as error:
                 logger.info("%s refused, request id %s: %s", name, _request_id(request), _cut(str(error)))
                 raise
@@ -95,9 +103,12 @@ class OrdinalService:
                 raise OrdinalError(f"internal error {number}; the service's log tells more") from error
 
         async def handle(received: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            loop = asyncio.get_running_loop()
             try:
-                return await loop.run_in_executor(self._executor, answer, received)
+                # Whoever is accepted here is answered, also when a drain begins before a thread is free.
+                work = self._executor.submit(answer, self._live(), received)
+                self._accepted.add(work)
+                work.add_done_callback(self._accepted.discard)
+                return await asyncio.wrap_future(work)
             except OrdinalError as error:
                 await _refuse(context, error)
 

@@ -10,6 +10,8 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from serving.errors import RegistryError
+
 Device = Literal["auto", "cpu", "cuda"]  # as in serving.artifact, which costs the import of onnxruntime
 
 
@@ -63,7 +65,10 @@ class Settings:
         """The cache in use, where `cache` may leave it open."""
         if self.cache:
             return Path(self.cache)
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ordinal"
+        try:
+            return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ordinal"
+        except RuntimeError as error:
+            raise RegistryError(f"no folder for downloaded models: {error}; set --cache") from error
 
 
 def variable(name: str) -> str:

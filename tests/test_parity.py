@@ -15,6 +15,7 @@ from pipeline.data import Dataset
 from pipeline.export.graph import answering
 from serving.artifact import Artifact
 from serving.client import Client, Policy
+from serving.manifest import PADDING
 
 TRIAGE = np.random.default_rng(0).integers(0, 9, (10, 3)).astype(np.float32)
 ACTIONS = ("page", "queue", "ignore")
@@ -37,7 +38,7 @@ def test_oracle_keras_onnx_and_grpc_agree(
     costs = [np.array(exported.manifest.profiles[name].cost) for name in names[:2]] + [TRIAGE]
 
     p = _probabilities(exported, rows)
-    padded = np.full((1, 3, 10, 10), 1e30, np.float32)
+    padded = np.full((1, 3, 10, 10), PADDING, np.float32)
     for policy, cost in enumerate(costs):
         padded[0, policy, :, : cost.shape[1]] = cost
     keras = answering(exported.model, exported.manifest.inputs[0], exported.manifest.values)(rows, padded)

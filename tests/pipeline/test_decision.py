@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline import decision
+from serving.manifest import PADDING
 
 
 @given(strategies.simplex_rows(count=4), strategies.label_values(4), st.data())
@@ -66,7 +67,7 @@ def test_a_cost_matrix_for_each_row() -> None:
 
 def test_padded_actions_are_never_taken() -> None:
     """A policy filled up with the padding decides, and has its margin, among its own actions."""
-    cost = np.full((1, 2, 2, 3), decision.PADDING, np.float32)
+    cost = np.full((1, 2, 2, 3), PADDING, np.float32)
     cost[0, 0, :, :2] = [[0, 1], [1, 0]]
     cost[0, 1] = [[5, 5, 0], [5, 5, 4]]
     outputs = decision.decide(tf.math.log([[0.25, 0.75]]), tf.constant(cost), [0, 1])

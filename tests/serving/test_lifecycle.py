@@ -135,6 +135,31 @@ def test_a_run_past_its_grace_is_cut_off(serving_of, make, tmp_path):
         )
 
 
+def test_what_waits_for_a_thread_is_answered_too(process, make, tmp_path):
+    """A drain answers every request that was accepted before it, more of them than there are threads."""
+    made = make(tmp_path / "slow.onnx", slow=True)
+    service = process(made.path, "--pause", "0.2")
+    with grpc.insecure_channel(service.address()) as channel:
+        calls = [slow_call(channel, loops=20_000) for _ in range(12)]
+        assert ask(channel) == Status.SERVING  # on the same connection, so it came after the calls
+        service.popen.send_signal(signal.SIGTERM)
+        assert [call.result(timeout=30).rows for call in calls] == [1] * 12
+    assert service.end() == 0
+
+
+def test_a_run_past_its_grace_does_not_hold_the_process(process, make, tmp_path):
+    """The process ends with status 0 and says what it abandoned, while the run is still going on."""
+    made = make(tmp_path / "slow.onnx", slow=True)
+    service = process(made.path, "--pause", "0", "--grace", "0.1")
+    with grpc.insecure_channel(service.address()) as channel:
+        endless = slow_call(channel, loops=2_000_000_000)
+        assert ask(channel) == Status.SERVING
+        service.popen.send_signal(signal.SIGTERM)
+        assert endless.exception(timeout=30) is not None
+        assert service.end() == 0
+    assert "1 runs are not done after 0.1 s and are abandoned" in "".join(service.log)
+
+
 def test_two_services_on_one_port_are_refused(running, wine, command):
     """The second one says that the port is taken, and ends."""
     port = str(running.server.port)
