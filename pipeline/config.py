@@ -48,6 +48,8 @@ class Data(_Closed):
 
     @model_validator(mode="after")
     def _values_fit(self) -> Self:
+        if self.values and not self.labels:
+            raise ValueError("values need labels, to say which label has which value")
         if self.values and len(self.values) != len(self.labels):
             raise ValueError(f"{len(self.values)} values for {len(self.labels)} labels")
         if any(not low < high for low, high in zip(self.values, self.values[1:], strict=False)):
@@ -102,7 +104,7 @@ class Search(_Closed):
         description="Losses by name, or tables of a name and its parameters.",
     )
     heads: tuple[str, ...] = Field(default=("softmax",), min_length=1, description="Heads by name.")
-    trials: Annotated[int, Field(gt=0)] = Field(
+    trials: Annotated[int, Field(gt=0, le=100_000)] = Field(
         default=6,
         description="Number of trainings: each loss on each head with one seed, then again with the next.",
     )
@@ -112,7 +114,9 @@ class Search(_Closed):
     )
     batch_size: Annotated[int, Field(gt=0)] = Field(default=64, description="Rows of a training step.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(default=1e-3, description="Of Adam.")
-    seed: int = Field(default=0, description="Seed of the first round of trials; each round adds one.")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        default=0, description="Seed of the first round of trials; each round adds one."
+    )
 
 
 class Decision(_Closed):
@@ -131,6 +135,12 @@ class Decision(_Closed):
         default="steps", description="Distances in steps of the order, or in label values."
     )
 
+    @model_validator(mode="after")
+    def _some_mistake_costs(self) -> Self:
+        if self.under == self.over == 0:
+            raise ValueError("under and over are both 0: every decision would cost nothing")
+        return self
+
 
 class Tracking(_Closed):
     """Where experiments and models are kept."""
@@ -144,7 +154,9 @@ class Tracking(_Closed):
 class Config(_Closed):
     """One model: its data, what is tried, what mistakes cost, where it is kept."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the registered model.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100, description="Name of the registered model."
+    )
     data: Data
     split: Split = Split()
     model: Model = Model()
@@ -183,9 +195,10 @@ def _apply(document: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise InputError(f"--set {override!r}: must be KEY=VALUE, such as search.epochs=50")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text
+        parsed = {}
+    value = parsed["value"] if len(parsed) == 1 else text
     *tables, last = key.split(".")
     for table in tables:
         document = document.setdefault(table, {})

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Decision
+from pipeline.errors import InputError
+from serving.manifest import PADDING
+
 Profile = Literal["zero_one", "absolute", "quadratic", "asymmetric"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
 def cost_matrix(
@@ -42,6 +47,22 @@ def cost_matrix(
             return np.asarray(too_high**2)
         case "asymmetric":
             return np.asarray(np.where(too_high > 0, over * too_high, -under * too_high))
+
+
+def profiles(config: Decision, values: NDArray[np.float64]) -> dict[Profile, NDArray[np.float64]]:
+    """Return the matrix of every named profile, `(K, K)`, for labels of these values, `(K,)`.
+
+    Raises InputError where a cost is too large to be one.
+    """
+    positions = np.arange(len(values), dtype=float) if config.scale == "steps" else values
+    with np.errstate(over="ignore"):
+        matrices = {name: cost_matrix(name, positions, config.under, config.over) for name in PROFILES}
+    for name, matrix in matrices.items():
+        if not matrix.max() < PADDING:
+            raise InputError(
+                f"decision: a cost of profile {name!r} is {matrix.max():.3g}, must be below {PADDING:g}"
+            )
+    return matrices
 
 
 def decide(probabilities: NDArray[np.floating], cost: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 PipelineError
 ├── InputError    the user's config or data is wrong: says where, what must hold, what came
+├── Diverged      a training ended in numbers that are not finite
 └── ExportError   the exported file does not say what the Keras model says
 """
 
@@ -17,6 +18,10 @@ class PipelineError(Exception):
 
 class InputError(PipelineError):
     """The config or the data is wrong; the command ends with status 2 and this sentence."""
+
+
+class Diverged(PipelineError):
+    """A trained network answers with numbers that are not finite; the other trials go on."""
 
 
 class ExportError(PipelineError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline import evaluate, metrics, sweep, train
 from pipeline.config import Config
 from pipeline.costs import decide
 from pipeline.data import Dataset, load
+from pipeline.errors import Diverged, PipelineError
 from pipeline.export import describe, graph, verify
 from pipeline.report import figures, tables
 from pipeline.sweep import Trial
@@ -24,8 +26,6 @@ from pipeline.tracking import registry
 from pipeline.tracking.runs import Experiment, Run
 from serving.artifact import Artifact
 from serving.manifest import Manifest
-
-WORKSPACE = Path(".ordinal") / "runs"
 
 
 @dataclass(frozen=True)
@@ -62,23 +62,29 @@ def retrain(config: Config) -> Retrained:
     data = load_data(config)
     trials = sweep.plan(config, data)
     experiment = Experiment(config.tracking.uri, config.tracking.experiment or config.name)
-    with experiment.run(f"retrain {config.name}", {"kind": "retrain"}) as run:
+    with (
+        experiment.run(f"retrain {config.name}", {"kind": "retrain"}) as run,
+        tempfile.TemporaryDirectory(prefix="ordinal-") as scratch,
+    ):
         run.params(tables.parameters(config, data))
         run.tags({"prefect.flow_run_id": str(flow_run.id)})
-        workspace = WORKSPACE / run.id
-        workspace.mkdir(parents=True)
-        tried = [
-            run_trial(trial, len(trials), config, data, experiment, run, workspace) for trial in trials
+        every = [
+            run_trial(trial, len(trials), config, data, experiment, run, Path(scratch)) for trial in trials
         ]
+        tried = [trial for trial in every if trial is not None]
+        if not tried:
+            raise PipelineError(
+                f"all {len(trials)} trials diverged; a smaller search.learning_rate may help"
+            )
         best = min(tried, key=lambda t: (t.metrics["realised_cost"], t.metrics["nll"]))
         log.info("best of %d: %s, %s", len(tried), best.trial.title, _briefly(best.metrics))
         manifest = describe.describe(config, data, best.trial, best.run_id)
-        path = export_best(best, manifest, data, workspace)
+        path = export_best(best, manifest, data, Path(scratch))
         scores = evaluate_artifact(path, data, run)
         report = tables.comparison([(t.trial.title, t.metrics, t.seconds, t is best) for t in tried])
         run.tags({"mlflow.note.content": report})
         create_markdown_artifact(report, key="trials", description=f"Trials of {config.name}")
-        version = register(experiment, run, path, manifest, report)
+        version, registered = register(experiment, run, path, manifest, report)
         promote(experiment, config.name, version)
         return Retrained(
             run_id=run.id,
@@ -87,7 +93,7 @@ def retrain(config: Config) -> Retrained:
             tracking_uri=experiment.uri,
             model=config.name,
             version=version,
-            artifact=str(registry.artifact_path(experiment, config.name, version)),
+            artifact=str(registered),
             promoted=True,
             reasons=[
                 f"lowest realised validation cost of {len(tried)} trials: "
@@ -115,8 +121,27 @@ def run_trial(
     experiment: Experiment,
     parent: Run,
     workspace: Path,
+) -> Tried | None:
+    """Train once, score on validation, and keep all of it in a nested MLflow run.
+
+    A training that diverges ends its run FAILED and returns None; the others go on.
+    """
+    try:
+        return _run_trial(trial, of, config, data, experiment, parent, workspace)
+    except Diverged as error:
+        get_run_logger().warning("trial %d of %d failed: %s", trial.number + 1, of, error)
+        return None
+
+
+def _run_trial(
+    trial: Trial,
+    of: int,
+    config: Config,
+    data: Dataset,
+    experiment: Experiment,
+    parent: Run,
+    workspace: Path,
 ) -> Tried:
-    """Train once, score on validation, and keep all of it in a nested MLflow run."""
     tags = {"kind": "trial", "loss": trial.loss.name, "head": trial.head}
     with experiment.run(trial.title, tags, parent) as run:
         loss = trial.build_loss(data)
@@ -170,11 +195,15 @@ def evaluate_artifact(path: Path, data: Dataset, run: Run) -> dict[str, float]:
 
 
 @task(name="register", cache_policy=NO_CACHE)
-def register(experiment: Experiment, run: Run, path: Path, manifest: Manifest, description: str) -> int:
-    """Log the artifact as a model and register it."""
+def register(
+    experiment: Experiment, run: Run, path: Path, manifest: Manifest, description: str
+) -> tuple[int, Path]:
+    """Log the artifact as a model, register it, and load what the registry gives back."""
     version = registry.register(experiment, run, path, manifest, description)
+    registered = registry.artifact_path(experiment, manifest.name, version)
+    Artifact(registered, "cpu")  # before any alias points at it: the seal must have survived
     get_run_logger().info("registered %s version %d", manifest.name, version)
-    return version
+    return version, registered
 
 
 @task(name="promote", cache_policy=NO_CACHE)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import keras
 
-from pipeline import heads, losses, models
+from pipeline import costs, heads, losses, models
 from pipeline.config import Config, LossSpec
 from pipeline.data import Dataset
+from pipeline.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,17 @@ class Trial:
 def plan(config: Config, data: Dataset) -> list[Trial]:
     """Return the trials of a config.
 
-    Raises InputError for a loss, a parameter, a head or a backbone that cannot be.
+    Raises InputError for a loss, a parameter, a head, a backbone or a cost that cannot be, and where
+    there are fewer trials than pairs of loss and head.
     """
     models.check(config.model, data.spec)
+    costs.profiles(config.decision, data.labels.values)
     pairs = [(loss, head) for loss in config.search.losses for head in config.search.heads]
+    if config.search.trials < len(pairs):
+        raise InputError(
+            f"search.trials is {config.search.trials}, "
+            f"but there are {len(pairs)} pairs of loss and head to try"
+        )
     trials = []
     for number in range(config.search.trials):
         round_, place = divmod(number, len(pairs))

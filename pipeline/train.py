@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline import models, preprocess
 from pipeline.config import Model, Search
 from pipeline.data import Dataset
+from pipeline.errors import Diverged
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,12 @@ class Fitted:
     seconds: float
 
     def probabilities(self, features: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Return `(rows, K)` probabilities of raw rows."""
+        """Return `(rows, K)` probabilities of raw rows; raises Diverged where they are not finite."""
         chunks = np.array_split(features, max(1, len(features) // 4096))
-        return np.concatenate([np.exp(self.model(chunk, training=False).numpy()) for chunk in chunks])
+        p = np.concatenate([np.exp(self.model(chunk, training=False).numpy()) for chunk in chunks])
+        if not np.isfinite(p).all():
+            raise Diverged("the network's answers are not finite; a smaller learning_rate may help")
+        return p
 
 
 def fit(
@@ -51,7 +55,7 @@ def fit(
         jit_compile=bool(tf.config.list_physical_devices("GPU")),
     )
     stop = keras.callbacks.EarlyStopping(
-        monitor="val_loss", patience=search.patience, restore_best_weights=True, start_from_epoch=5
+        monitor="val_loss", patience=search.patience, restore_best_weights=True
     )
     history = network.fit(
         _rows(data, train).shuffle(len(train), seed=seed).batch(search.batch_size),

@@ -109,7 +109,7 @@ class Manifest(_Closed):
     default_profile: str
     loss: TrainedWith
     head: TrainedWith
-    proper: bool = Field(description="Whether the loss is a proper score.")
+    proper: bool = Field(description="Whether the loss is a strictly proper score.")
     provenance: Provenance
 
     @model_validator(mode="after")

@@ -62,10 +62,11 @@ def load(config: Config) -> Dataset:
     labels, y = ordered.order(rows.labels, config.data)
     features = _checked(rows)
     parts = splits.part(features, config.split)
-    absent = [name for k, name in enumerate(labels.names) if k not in y[parts.train]]
-    if absent:
+    absent = np.setdiff1d(np.arange(labels.count), y[parts.train])
+    if len(absent):
         raise InputError(
-            f"no training row has the label {absent[0]!r}: all of {list(labels.names)} must occur"
+            f"{len(absent)} of {labels.count} labels have no training row, "
+            f"such as {labels.names[absent[0]]!r}; every label must occur"
         )
     return Dataset(features, y, labels, parts, rows.feature_names)
 
@@ -74,7 +75,7 @@ def _checked(rows: sources.Rows) -> NDArray[np.generic]:
     features = rows.features
     if features.dtype == np.uint8 and features.ndim == 4:
         return features
-    if not (np.issubdtype(features.dtype, np.number) or features.dtype == np.bool_):
+    if features.dtype.kind not in "fiub":
         raise InputError(f"features must be numbers, got an array of {features.dtype}")
     with np.errstate(over="ignore"):
         numbers = features.astype(np.float32)

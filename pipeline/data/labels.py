@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +43,8 @@ def order(raw: NDArray[np.generic], config: Data) -> tuple[Labels, NDArray[np.in
     for row, label in enumerate(found):
         if label not in index:
             raise InputError(
-                f"label {str(label)!r} is not one of {list(names)} (row {row}){nearest(str(label), names)}"
+                f"label {str(label)!r} is not one of {_listed(names)} (row {row})"
+                f"{nearest(str(label), names)}"
             )
     return Labels(names, values), np.array([index[label] for label in found], dtype=np.int64)
 
@@ -68,6 +71,15 @@ def _numeric_order(found: NDArray[np.str_]) -> tuple[str, ...]:
     if words:
         raise InputError(
             f"labels such as {words[0]!r} have no order of their own; "
-            f"give it as data.labels, lowest first (found: {names})"
+            f"give it as data.labels, lowest first (found: {_listed(names)})"
         )
-    return tuple(sorted(names, key=float))
+    ordered = tuple(sorted(names, key=float))
+    for first, second in pairwise(ordered):
+        if float(first) == float(second):
+            raise InputError(f"labels {first!r} and {second!r} are the same number; write them alike")
+    return ordered
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    more = f" and {len(names) - most} more; are these classes?" if len(names) > most else ""
+    return f"{list(names[:most])}{more}"

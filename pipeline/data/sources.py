@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,10 @@ def _digits() -> Rows:
     return Rows(digits.images[..., np.newaxis].astype(np.uint8), digits.target, ())
 
 
+UNREADABLE = (ValueError, TypeError, AttributeError, EOFError, zlib.error, zipfile.BadZipFile)
+"""What NumPy and zipfile raise on files that are not what they seem."""
+
+
 def _npz(path: Path) -> Rows:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -50,7 +55,7 @@ def _npz(path: Path) -> Rows:
             names = tuple(map(str, archive["features"])) if "features" in archive.files else None
     except OSError as error:
         raise InputError(f"data.source {str(path)!r} cannot be read: {error.strerror or error}") from error
-    except (ValueError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise InputError(f"data.source {str(path)!r} is not a readable .npz file: {error}") from error
     if features.ndim not in (2, 4):
         raise InputError(

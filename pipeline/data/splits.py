@@ -29,7 +29,7 @@ def part(features: NDArray[np.generic], config: Split) -> Parts:
 
     Raises InputError where a part is left without rows.
     """
-    rows = np.ascontiguousarray(features).reshape(len(features), -1)
+    rows = np.ascontiguousarray(features).reshape(len(features), -1) + 0  # -0.0 becomes its equal, 0.0
     positions = np.array([_position(row.tobytes(), config.seed) for row in rows])
     test = positions < config.test
     validation = ~test & (positions < config.test + config.validation)

@@ -5,30 +5,22 @@ from __future__ import annotations
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
-import numpy as np
-
+from pipeline import costs
 from pipeline.config import Config
-from pipeline.costs import Profile as ProfileName
-from pipeline.costs import cost_matrix
 from pipeline.data import Dataset
 from pipeline.sweep import Trial
 from serving.manifest import Manifest, Profile, Provenance, TrainedWith
 
-_PROFILES: tuple[ProfileName, ...] = ("zero_one", "absolute", "quadratic", "asymmetric")
 _PACKAGES = ("ordinal", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime-gpu", "numpy")
 
 
 def profiles(config: Config, data: Dataset) -> dict[str, Profile]:
     """Return every cost profile of a model by name; the actions are its labels."""
-    steps = np.arange(data.labels.count, dtype=float)
-    positions = steps if config.decision.scale == "steps" else data.labels.values
     return {
-        name: Profile(
-            actions=data.labels.names,
-            cost=cost_matrix(name, positions, config.decision.under, config.decision.over).tolist(),
-        )
-        for name in _PROFILES
+        name: Profile(actions=data.labels.names, cost=matrix.tolist())
+        for name, matrix in costs.profiles(config.decision, data.labels.values).items()
     }
 
 
@@ -56,7 +48,13 @@ def describe(config: Config, data: Dataset, trial: Trial, run_id: str) -> Manife
 
 def _git_commit() -> str:
     try:
-        asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,  # the code's repository, not the one that the user stands in
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"  # not a checkout, or no git: the manifest says so
     return asked.stdout.strip()

@@ -16,7 +16,7 @@ from serving.artifact import Answer, Artifact
 
 BATCHES = (1, 3, 257)
 TOLERANCE = 1e-5
-"""Largest difference, relative to the larger of 1 and the output; a smaller margin is a tie."""
+"""Largest difference, relative to the size of the numbers that an output is made of; see `compare`."""
 
 
 def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int = 0) -> float:
@@ -25,7 +25,7 @@ def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int 
     The checker must accept it, every weight must be finite, the service's own loader must load it,
     and at batches of 1, 3 and 257 rows every output must equal Keras' within `TOLERANCE`: under the
     default cost, under two policies of random costs, and under a cost matrix for each row.
-    Decisions must be equal where the margin exceeds `TOLERANCE`.
+    Decisions must be equal where they are no ties.
 
     Args:
         path: The artifact.
@@ -42,6 +42,7 @@ def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int 
     answer = answering(model, spec, artifact.manifest.values)
     profile = artifact.manifest.profiles[artifact.manifest.default_profile]
     default = np.asarray(profile.cost, np.float32)[np.newaxis, np.newaxis]
+    largest_value = max(map(abs, artifact.manifest.values))
     random = np.random.default_rng(seed)
     worst = 0.0
     for batch in BATCHES:
@@ -53,28 +54,40 @@ def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int 
             exported = artifact.run({spec.name: drawn}, asked)
             outputs = answer(drawn, default if asked is None else asked)
             kept = Answer(**{name: tensor.numpy() for name, tensor in outputs.items()})
-            worst = max(worst, compare(kept, exported))
+            worst = max(worst, compare(kept, exported, largest_value))
     return worst
 
 
-def compare(expected: Answer, actual: Answer) -> float:
+def compare(expected: Answer, actual: Answer, largest_value: float) -> float:
     """Return the largest relative difference of two answers to the same rows.
+
+    Sums and differences of float32 numbers are as exact as the largest of those numbers: expected
+    costs and margins are compared relative to the largest expected cost of their policy, expected values
+    relative to the largest label value, probabilities as they are. A margin that is smaller than
+    `TOLERANCE` by the same measure is a tie, which may fall either way.
 
     Raises ExportError where an output differs by more than `TOLERANCE`.
     """
+    costs = np.maximum(np.abs(expected.expected_cost).max(axis=2), np.finfo(np.float32).tiny)  # (batch, P)
+    sizes = {
+        "probabilities": np.float32(1),
+        "expected_value": np.float32(largest_value or 1),
+        "expected_cost": costs[..., np.newaxis],
+        "margin": costs,
+    }
     worst = 0.0
-    for name in ("probabilities", "expected_value", "expected_cost", "margin"):
+    for name, size in sizes.items():
         ours, theirs = getattr(expected, name), getattr(actual, name)
         if ours.shape != theirs.shape:
             raise ExportError(f"{name}: Keras gives shape {ours.shape}, the exported graph {theirs.shape}")
-        difference = float(np.max(np.abs(ours - theirs) / np.maximum(1, np.abs(ours))))
+        difference = float(np.max(np.abs(ours - theirs) / size))
         if not difference <= TOLERANCE:
             raise ExportError(
                 f"{name}: the exported graph differs from Keras by {difference:.2g}, "
                 f"allowed is {TOLERANCE:g}"
             )
         worst = max(worst, difference)
-    clear = expected.margin > TOLERANCE
+    clear = expected.margin > TOLERANCE * costs
     differing = int(np.sum(expected.decision[clear] != actual.decision[clear]))
     if differing:
         raise ExportError(f"decision: {differing} of {clear.sum()} clear decisions differ from Keras'")
@@ -85,7 +98,7 @@ def _check_file(path: Path) -> None:
     model = onnx.load(path)
     try:
         onnx.checker.check_model(model, full_check=True)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{path.name} is not valid ONNX: {error}") from error
     for weight in model.graph.initializer:
         numbers = numpy_helper.to_array(weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import keras
@@ -90,13 +91,14 @@ class DistancePenalty(keras.losses.Loss):
         name: str = "distance_penalty",
         **kwargs: Any,
     ) -> None:
-        if cross_entropy < 0:
-            raise ValueError(f"cross_entropy must be ≥ 0, got {cross_entropy}")
+        if not 0 <= cross_entropy < math.inf:
+            raise ValueError(f"cross_entropy must be finite and ≥ 0, got {cross_entropy}")
+        matrix = distance_weights(weights, classes)
         super().__init__(name=name, **kwargs)
         self.classes = classes
         self.weights: Weights = weights if isinstance(weights, str) else [float(w) for w in weights]
         self.cross_entropy = float(cross_entropy)
-        self._matrix = distance_weights(weights, classes)
+        self._matrix = matrix
 
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Return the loss of each row; `y_pred` holds log-probabilities."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,9 +54,9 @@ class ExpectedValue(keras.losses.Loss):
         name: str = "expected_value",
         **kwargs: Any,
     ) -> None:
-        if lam < 0 or cross_entropy < 0 or lam + cross_entropy == 0:
+        if not (0 <= lam < math.inf and 0 <= cross_entropy < math.inf and lam + cross_entropy > 0):
             raise ValueError(
-                f"lam and cross_entropy must be ≥ 0 and not both 0, got {lam} and {cross_entropy}"
+                f"lam and cross_entropy must be finite, ≥ 0 and not both 0, got {lam} and {cross_entropy}"
             )
         super().__init__(name=name, **kwargs)
         self.values = [float(value) for value in values]

@@ -26,10 +26,11 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str) -> F
     for true, decided in np.argwhere(counts):
         shade = "white" if shares[true, decided] > 0.5 else "#1b2a41"
         axes.text(decided, true, counts[true, decided], ha="center", va="center", color=shade, fontsize=9)
-    axes.set_xticks(range(classes), labels, rotation=45 if max(map(len, labels)) > 3 else 0)
-    axes.set_yticks(range(classes), labels)
+    rotation = 45 if max(map(len, labels)) > 3 else 0
+    axes.set_xticks(range(classes), labels, rotation=rotation, parse_math=False)  # a label may have a $
+    axes.set_yticks(range(classes), labels, parse_math=False)
     axes.set(xlabel="decision", ylabel="true label")
-    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the true label")
     bar.outline.set_visible(False)
@@ -49,8 +50,9 @@ def curves(history: dict[str, list[float]], best_epoch: int, title: str) -> Figu
     axes.plot(history["loss"], color="#8aa4c8", label="training")
     axes.plot(history["val_loss"], color="#1f4e8c", label="validation")
     axes.axvline(best_epoch, color="#c05621", linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
-    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
-    axes.set_title(title, fontsize=10, loc="left")
+    positive = min(history["loss"] + history["val_loss"]) > 0
+    axes.set(xlabel="epoch", ylabel="loss", yscale="log" if positive else "linear")
+    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     return figure

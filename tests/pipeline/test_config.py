@@ -51,6 +51,10 @@ def test_a_loss_is_a_name_or_a_table_with_parameters(tmp_path: Path) -> None:
         (MINIMAL + 'labels = ["a", "b"]\nvalues = [1]\n', r"1 values for 2 labels"),
         (MINIMAL + 'labels = ["a", "b"]\nvalues = [2, 1]\n', r"values must rise"),
         (MINIMAL + 'labels = ["a", "a"]\n', r"a label is named twice"),
+        (MINIMAL + "values = [1, 2]\n", r"values need labels"),
+        (MINIMAL + "[search]\nseed = -5\n", r"search\.seed: .*greater than or equal to 0"),
+        (MINIMAL + "[decision]\nunder = 0\nover = 0\n", r"every decision would cost nothing"),
+        ('name = "wine.v2"\n[data]\nsource = "digits"\n', r"name: .*got 'wine\.v2'"),
         (MINIMAL + "[search\n", r"not valid TOML: .*line 4"),
     ],
 )

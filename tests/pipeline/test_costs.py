@@ -9,7 +9,9 @@ import strategies
 from hypothesis import assume, given
 from numpy.typing import NDArray
 
-from pipeline.costs import cost_matrix, decide
+from pipeline.config import Decision
+from pipeline.costs import cost_matrix, decide, profiles
+from pipeline.errors import InputError
 
 STEPS = np.arange(4.0)
 
@@ -81,3 +83,10 @@ def test_costs_are_those_of_the_true_label() -> None:
     """Orientation: rows are true labels, columns what is decided."""
     assert cost_matrix("asymmetric", STEPS, 1, 3)[3, 0] == pytest.approx(3)  # true 3, decided 0: too low
     assert cost_matrix("asymmetric", STEPS, 1, 3)[0, 3] == pytest.approx(9)  # true 0, decided 3: too high
+
+
+def test_a_cost_beyond_all_measure_is_refused() -> None:
+    """Costs stay below what pads a narrower policy, or the padding would win."""
+    values = np.array([0.0, 1e200])
+    with pytest.raises(InputError, match="a cost of profile 'quadratic' is inf, must be below 1e"):
+        profiles(Decision(scale="values"), values)

@@ -55,6 +55,9 @@ def test_duplicates_stay_together_and_shares_are_kept() -> None:
     random = np.random.default_rng(2)
     rows = np.repeat(random.normal(size=(3000, 2)), 2, axis=0)
     parts = splits.part(rows, Split(test=0.3, validation=0.1))
+    signed = np.array([[0.0, 1.0], [-0.0, 1.0]] * 300 + [[float(i), 0.0] for i in range(100)])
+    sides = [name for name, part in vars(splits.part(signed, Split())).items() if 0 in part or 1 in part]
+    assert len(sides) == 1  # 0.0 and -0.0 are equal
     for part in vars(parts).values():
         assert set(part // 2 * 2) | set(part // 2 * 2 + 1) == set(part)
     assert len(parts.test) / 6000 == pytest.approx(0.3, abs=0.03)
@@ -106,6 +109,8 @@ def test_labels_have_an_order_and_values(
         ([1, 2, 9], {"labels": ("1", "2")}, r"'9' is not one of \['1', '2'\] \(row 2\)"),
         (["bad", "good"], {}, "no order of their own; give it as data.labels"),
         ([1, 1], {}, "the same label"),
+        (["1", "01", "2"], {}, "'1' and '01' are the same number|'01' and '1' are the same number"),
+        ([f"word {i}" for i in range(40)], {}, "and 28 more; are these classes"),
         ([1.0, np.nan], {}, "no order of their own"),
     ],
 )
@@ -119,7 +124,7 @@ def test_labels_that_do_not_fit_are_named(
 
 def test_a_label_without_training_rows_is_an_error(table: Path) -> None:
     """A label that the config names but training never sees is refused."""
-    with pytest.raises(InputError, match="no training row has the label '4'"):
+    with pytest.raises(InputError, match="1 of 5 labels have no training row, such as '4'"):
         load(_config(table, labels=["0", "1", "2", "3", "4"]))
 
 
@@ -160,6 +165,14 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read: No such file"):
         sources.read(str(tmp_path / "none.npz"))
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 but no more")
+    with pytest.raises(InputError, match=r"not a readable \.npz"):
+        sources.read(str(tmp_path / "broken.npz"))
+    for content in (b"", b"\x93NUMPY\x01\x00", b"\x00" * 40):
+        (tmp_path / "broken.npz").write_bytes(content)
+        with pytest.raises(InputError, match=r"not a readable \.npz"):
+            sources.read(str(tmp_path / "broken.npz"))
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "broken.npz")
     with pytest.raises(InputError, match=r"not a readable \.npz"):
         sources.read(str(tmp_path / "broken.npz"))
     with pytest.raises(InputError, match=r"neither 'digits' nor a \.npz"):

@@ -7,7 +7,7 @@ import oracle
 import pytest
 import strategies
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -36,6 +36,7 @@ def test_every_output_equals_the_oracle(
             assert margin < 1e-5 or outputs["decision"][row, policy].numpy() == wanted
 
 
+@settings(suppress_health_check=[HealthCheck.filter_too_much], max_examples=40)
 @given(strategies.dyadic_rows(4), strategies.cost_matrices(4, 3, whole=True))
 def test_exact_ties_go_to_the_lowest_index(p: NDArray[np.float64], cost: NDArray[np.float64]) -> None:
     """Where float32 adds exactly, equal costs are equal and the first one wins."""
@@ -43,9 +44,9 @@ def test_exact_ties_go_to_the_lowest_index(p: NDArray[np.float64], cost: NDArray
         log_p = tf.constant(np.log2(p) * np.log(2), tf.float32)
     probabilities = tf.nn.softmax(log_p).numpy()
     outputs = decision.decide(log_p, tf.constant(cost[np.newaxis, np.newaxis], tf.float32), range(4))
-    if (probabilities == p).all():  # softmax rounds some of them
-        wanted, margin = oracle.decision(p[0], cost)
-        assert (outputs["decision"][0, 0].numpy(), outputs["margin"][0, 0].numpy()) == (wanted, margin)
+    assume((probabilities == p).all())  # softmax rounds most of them
+    wanted, margin = oracle.decision(p[0], cost)
+    assert (outputs["decision"][0, 0].numpy(), outputs["margin"][0, 0].numpy()) == (wanted, margin)
 
 
 def test_equal_probabilities_tie_exactly() -> None:

@@ -157,3 +157,24 @@ def test_a_table_exports(table: Path, tmp_path: Path) -> None:
     manifest = describe.describe(config, data, plan(config, data)[0], "run")
     graph.export(model, manifest, tmp_path / "table.onnx")
     assert verify.verify(tmp_path / "table.onnx", model, x) < verify.TOLERANCE
+
+
+@pytest.mark.parametrize("unit", [1e-3, 100, 1e6])
+def test_labels_of_any_size_export(unit: float, table: Path, tmp_path: Path) -> None:
+    """Verification measures differences by the size of costs and values, whatever their unit."""
+    from pipeline import models, preprocess
+    from pipeline.config import Config, Model
+    from pipeline.data import load
+    from pipeline.export import describe
+    from pipeline.sweep import plan
+
+    labels = {"labels": ["0", "1", "2", "3"], "values": [k * unit for k in range(4)]}
+    decision = {"profile": "quadratic", "scale": "values"}
+    config = Config.model_validate(
+        {"name": "table", "data": {"source": str(table), **labels}, "decision": decision}
+    )
+    data = load(config)
+    scaling = preprocess.fit_scaling(data.features)
+    model = models.build(Model(), data.spec, scaling, "softmax", 4)
+    graph.export(model, describe.describe(config, data, plan(config, data)[0], "run"), tmp_path / "t.onnx")
+    assert verify.verify(tmp_path / "t.onnx", model, data.features) < verify.TOLERANCE

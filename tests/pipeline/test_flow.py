@@ -130,6 +130,27 @@ def test_the_result_describes_the_test_part(retrained: Retrained, client: Mlflow
     assert "lowest realised validation cost of 4 trials" in retrained.reasons[0]
 
 
+def test_a_trial_that_diverges_is_left_out(
+    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run ends FAILED, and the best of the others is registered."""
+    probabilities = train.Fitted.probabilities
+
+    def diverging(fitted: train.Fitted, features: np.ndarray) -> np.ndarray:
+        if not hasattr(diverging, "done"):
+            diverging.done = True  # type: ignore[attr-defined]
+            fitted.model.set_weights([w * np.nan for w in fitted.model.get_weights()])
+        return probabilities(fitted, features)
+
+    monkeypatch.setattr(train.Fitted, "probabilities", diverging)
+    search = {"losses": ["cross_entropy"], "trials": 2, "epochs": 1}
+    result = flow.retrain(_config(folder, name="lucky", search=search))
+    nested = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
+    assert sorted(run.info.status for run in nested) == ["FAILED", "FINISHED"]
+    assert result.version == 1
+    client.delete_registered_model("lucky")
+
+
 def test_a_failure_half_way_registers_nothing(
     folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

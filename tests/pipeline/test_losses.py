@@ -54,7 +54,7 @@ def test_cross_entropy_is_sparse_categorical_cross_entropy() -> None:
 
 
 def test_expected_value_written_out() -> None:
-    """−log p_y + λ·½(Σ_j v_j p_j − v_y)² with the numbers of the second seed question."""
+    """−log p_y + λ·½(Σ_j v_j p_j − v_y)² with the numbers that the second seed question gives."""
     # expected values: .2 + .4 + 1.2 + .4 = 2.2 and .1 + .2 + .15 + .2 = .65
     wanted = [-np.log(0.4) + 0.3 * 0.5 * 0.8**2, -np.log(0.7) + 0.3 * 0.5 * 0.65**2]
     assert _rows("expected_value", {"lam": 0.3}, Y, LOG_P) == pytest.approx(wanted, rel=1e-5)
@@ -229,12 +229,15 @@ def test_which_losses_are_proper() -> None:
             r"no parameter 'lamda'; did you mean 'lam'\? \(allowed: lam, cross_entropy\)",
         ),
         ("cross_entropy", {"lam": 1}, r"no parameter 'lam' \(allowed: none\)"),
-        ("expected_value", {"lam": -1}, "must be ≥ 0"),
+        ("expected_value", {"lam": -1}, "must be finite, ≥ 0 and not both 0, got -1"),
         ("expected_value", {"lam": "much"}, "expected_value: "),
+        ("expected_value", {"lam": float("nan")}, "must be finite"),
+        ("distance_penalty", {"cross_entropy": float("inf")}, "must be finite"),
+        ("distance_penalty", {"weights": 5}, "'linear', 'quadratic' or a list, got 5"),
         ("distance_penalty", {"weights": "cubic"}, "'linear', 'quadratic' or a list, got 'cubic'"),
         ("distance_penalty", {"weights": [0, 1]}, "must be 5 finite numbers"),
         ("distance_penalty", {"weights": [0, 1, 2, 3, -4]}, "must be 5 finite numbers"),
-        ("distance_penalty", {"cross_entropy": -1}, "must be ≥ 0"),
+        ("distance_penalty", {"cross_entropy": -1}, "must be finite and ≥ 0, got -1"),
     ],
 )
 def test_a_wrong_loss_is_refused(name: str, parameters: dict[str, Any], message: str) -> None:
