@@ -61,6 +61,8 @@ def retrained() -> Iterator[dict[str, object]]:
         if not result:
             sys.exit(process.wait())
         yield json.loads(result)
+        if process.wait():
+            sys.exit(process.returncode)
 
 
 @contextmanager

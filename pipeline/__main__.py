@@ -48,6 +48,8 @@ def retrain(
     environment.prepare()
     from pipeline.data import load
 
+    # Whatever may be wrong with the input is found here, before a server is started; the flow does the
+    # same again, since a schedule runs it without this command.
     settings = load_config(config, tuple(changes or ()))
     data = load(settings)
     _say(f"{settings.name}: {len(data.y)} rows, {data.labels.count} labels; loading TensorFlow …")

@@ -119,10 +119,13 @@ class Search(_Closed):
     )
 
 
+ProfileName = Literal["zero_one", "absolute", "quadratic", "asymmetric"]
+
+
 class Decision(_Closed):
     """What mistakes cost; decides which trial is best, and is the artifact's default."""
 
-    profile: Literal["zero_one", "absolute", "quadratic", "asymmetric"] = Field(
+    profile: ProfileName = Field(
         default="absolute", description="The cost profile that selects and that serves by default."
     )
     under: Annotated[float, Field(ge=0)] = Field(

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Decision
+from pipeline.config import Decision, ProfileName
 from pipeline.errors import InputError
 from serving.manifest import PADDING
 
-Profile = Literal["zero_one", "absolute", "quadratic", "asymmetric"]
-PROFILES: tuple[Profile, ...] = get_args(Profile)
+PROFILES: tuple[ProfileName, ...] = get_args(ProfileName)
 
 
 def cost_matrix(
-    profile: Profile, positions: NDArray[np.float64], under: float, over: float
+    profile: ProfileName, positions: NDArray[np.float64], under: float, over: float
 ) -> NDArray[np.float64]:
     """Return the cost matrix of a named profile, with the labels as actions.
 
@@ -49,7 +48,7 @@ def cost_matrix(
             return np.asarray(np.where(too_high > 0, over * too_high, -under * too_high))
 
 
-def profiles(config: Decision, values: NDArray[np.float64]) -> dict[Profile, NDArray[np.float64]]:
+def profiles(config: Decision, values: NDArray[np.float64]) -> dict[ProfileName, NDArray[np.float64]]:
     """Return the matrix of every named profile, `(K, K)`, for labels of these values, `(K,)`.
 
     Raises InputError where a cost is too large to be one.

@@ -127,45 +127,33 @@ def run_trial(
     A training that diverges ends its run FAILED and returns None; the others go on.
     """
     try:
-        return _run_trial(trial, of, config, data, experiment, parent, workspace)
+        tags = {"kind": "trial", "loss": trial.loss.name, "head": trial.head}
+        with experiment.run(trial.title, tags, parent) as run:
+            loss = trial.build_loss(data)
+            run.params(tables.trial_parameters(config, data, trial, proper=loss.proper))
+            fitted = train.fit(data, loss, trial.head, config.model, config.search, trial.seed)
+            rows, y = data.features[data.parts.validation], data.y[data.parts.validation]
+            probabilities = fitted.probabilities(rows)
+            cost = np.asarray(describe.profiles(config, data)[config.decision.profile].cost)
+            scores = metrics.score(y, probabilities, cost)
+            run.curves(fitted.curves)
+            run.metrics({f"validation/{name}": value for name, value in scores.items()})
+            run.metrics({"seconds": fitted.seconds, "best_epoch": fitted.best_epoch})
+            counts = metrics.confusion_matrix(y, decide(probabilities, cost), data.labels.count)
+            title = f"{trial.title}, validation, {config.decision.profile} cost"
+            run.figure(figures.confusion(counts, data.labels.names, title), "confusion.png")
+            run.figure(figures.curves(fitted.curves, fitted.best_epoch, trial.title), "curves.png")
+            path = workspace / f"trial-{trial.number}.keras"
+            fitted.model.save(path)
+            run.file(path, "model")
+            get_run_logger().info(
+                "trial %d of %d: %s (%.1f s)",
+                trial.number + 1, of, _briefly(scores), fitted.seconds,
+            )  # fmt: skip
+            return Tried(trial, run.id, scores, fitted.seconds, path)
     except Diverged as error:
         get_run_logger().warning("trial %d of %d failed: %s", trial.number + 1, of, error)
         return None
-
-
-def _run_trial(
-    trial: Trial,
-    of: int,
-    config: Config,
-    data: Dataset,
-    experiment: Experiment,
-    parent: Run,
-    workspace: Path,
-) -> Tried:
-    tags = {"kind": "trial", "loss": trial.loss.name, "head": trial.head}
-    with experiment.run(trial.title, tags, parent) as run:
-        loss = trial.build_loss(data)
-        run.params(tables.trial_parameters(config, data, trial, proper=loss.proper))
-        fitted = train.fit(data, loss, trial.head, config.model, config.search, trial.seed)
-        rows, y = data.features[data.parts.validation], data.y[data.parts.validation]
-        probabilities = fitted.probabilities(rows)
-        cost = np.asarray(describe.profiles(config, data)[config.decision.profile].cost)
-        scores = metrics.score(y, probabilities, cost)
-        run.curves(fitted.curves)
-        run.metrics({f"validation/{name}": value for name, value in scores.items()})
-        run.metrics({"seconds": fitted.seconds, "best_epoch": fitted.best_epoch})
-        counts = metrics.confusion_matrix(y, decide(probabilities, cost), data.labels.count)
-        title = f"{trial.title}, validation, {config.decision.profile} cost"
-        run.figure(figures.confusion(counts, data.labels.names, title), "confusion.png")
-        run.figure(figures.curves(fitted.curves, fitted.best_epoch, trial.title), "curves.png")
-        path = workspace / f"trial-{trial.number}.keras"
-        fitted.model.save(path)
-        run.file(path, "model")
-        get_run_logger().info(
-            "trial %d of %d: %s (%.1f s)",
-            trial.number + 1, of, _briefly(scores), fitted.seconds,
-        )  # fmt: skip
-        return Tried(trial, run.id, scores, fitted.seconds, path)
 
 
 @task(name="export", cache_policy=NO_CACHE)
@@ -198,12 +186,12 @@ def evaluate_artifact(path: Path, data: Dataset, run: Run) -> dict[str, float]:
 def register(
     experiment: Experiment, run: Run, path: Path, manifest: Manifest, description: str
 ) -> tuple[int, Path]:
-    """Log the artifact as a model, register it, and load what the registry gives back."""
-    version = registry.register(experiment, run, path, manifest, description)
-    registered = registry.artifact_path(experiment, manifest.name, version)
-    Artifact(registered, "cpu")  # before any alias points at it: the seal must have survived
+    """Log the artifact as a model, load what MLflow keeps of it, and only then register that."""
+    logged = registry.log(experiment, run, path, manifest)
+    Artifact(logged.path, "cpu")  # the seal must have survived
+    version = registry.register(experiment, logged, manifest.name, description)
     get_run_logger().info("registered %s version %d", manifest.name, version)
-    return version, registered
+    return version, logged.path
 
 
 @task(name="promote", cache_policy=NO_CACHE)

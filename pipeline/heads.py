@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 from keras import KerasTensor
 
 from pipeline.errors import InputError, nearest
 
 NAMES = ("softmax",)
-
-
-def check(name: str) -> None:
-    """Raise InputError, with the allowed names, where no head has this one."""
-    if name not in NAMES:
-        raise InputError(
-            f"search.heads: no head is named {name!r}{nearest(name, NAMES)} (allowed: {', '.join(NAMES)})"
-        )
 
 
 def softmax(features: KerasTensor, classes: int) -> KerasTensor:
@@ -32,11 +26,16 @@ def softmax(features: KerasTensor, classes: int) -> KerasTensor:
     return keras.layers.Activation("log_softmax", dtype="float32", name="log_probabilities")(logits)
 
 
-def attach(name: str, features: KerasTensor, classes: int) -> KerasTensor:
-    """Put the head of that name on `features`; returns `(batch, K)` log-probabilities."""
+def head(name: str) -> Callable[[KerasTensor, int], KerasTensor]:
+    """Return the head of that name, `(features, classes) → log-probabilities`.
+
+    Raises InputError, with the allowed names, where there is none.
+    """
     match name:
         case "softmax":
-            return softmax(features, classes)
+            return softmax
         case _:
-            check(name)
-            raise AssertionError(name)
+            raise InputError(
+                f"search.heads: no head is named {name!r}{nearest(name, NAMES)} "
+                f"(allowed: {', '.join(NAMES)})"
+            )

@@ -23,7 +23,7 @@ def build(config: Model, spec: Input, scaling: keras.layers.Layer, head: str, cl
     """Return a network from raw rows `(batch, *spec.shape)` to log-probabilities `(batch, K)`."""
     rows = keras.Input(shape=spec.shape, dtype=spec.dtype, name=spec.name)
     features = _backbone(config, scaling(rows))
-    return keras.Model(rows, heads.attach(head, features, classes), name=f"{config.backbone}_{head}")
+    return keras.Model(rows, heads.head(head)(features, classes), name=f"{config.backbone}_{head}")
 
 
 def _backbone(config: Model, x: KerasTensor) -> KerasTensor:

@@ -52,6 +52,6 @@ def plan(config: Config, data: Dataset) -> list[Trial]:
         round_, place = divmod(number, len(pairs))
         trials.append(Trial(number, *pairs[place], seed=config.search.seed + round_))
     for loss, head in pairs:
-        heads.check(head)
+        heads.head(head)
         losses.build(loss.name, loss.parameters, data.labels.values)
     return trials

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
 
-_STARTED = time.monotonic()
+import typer
 
-import logging  # noqa: E402
-import os  # noqa: E402
-import sys  # noqa: E402
-from collections.abc import Iterable  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Annotated, Any  # noqa: E402
-
-import typer  # noqa: E402
-
-from serving.settings import Device, Settings, setting, variable  # noqa: E402
+from serving.settings import Device, Settings, setting, variable
 
 app = typer.Typer(
     help="Serve ordinal models over gRPC, and call the service.",
@@ -82,7 +78,7 @@ def serve(
         tracking_uri=tracking_uri,
         cache=cache,
     )
-    if asyncio.run(server.run(models, settings, _STARTED)):
+    if asyncio.run(server.run(models, settings)):
         # Python would wait for threads that are inside onnxruntime, which cannot be interrupted.
         logging.shutdown()
         os._exit(0)

@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
@@ -105,10 +106,8 @@ async def create_server(settings: Settings) -> Server:
     return Server(settings, port, listener, health, ordinal)
 
 
-async def run(models: Sequence[str], settings: Settings, started: float) -> int:
+async def run(models: Sequence[str], settings: Settings) -> int:
     """Serve `models` until SIGTERM or SIGINT, then drain; return how many runs outlived the grace.
-
-    `started` is the time of `time.monotonic()` at which the process began, for the log.
 
     Raises AddressError, RegistryError, ArtifactError or DeviceError where the start fails.
     """
@@ -123,7 +122,7 @@ async def run(models: Sequence[str], settings: Settings, started: float) -> int:
     await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     try:
         if loading.done():
-            _announce(server, loading.result(), time.monotonic() - started)
+            _announce(server, loading.result(), _age_of_process())
             await stopping
             logger.info("draining: at most %g s for the requests in flight", settings.grace)
             await server.drain()
@@ -136,6 +135,12 @@ async def run(models: Sequence[str], settings: Settings, started: float) -> int:
         logger.warning("%d runs are not done after %g s and are abandoned", abandoned, settings.grace)
     logger.info("stopped")
     return abandoned
+
+
+def _age_of_process() -> float:
+    """Seconds since the kernel started this process, imports included."""
+    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # proc(5), field 22
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
 def _announce(server: Server, served: Repository, seconds: float) -> None:

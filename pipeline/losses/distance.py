@@ -63,7 +63,8 @@ def distance_penalty(y_true: KerasTensor, log_p: KerasTensor, matrix: NDArray[np
         `(batch,)`, ≥ 0, in the unit of the weights.
 
     Reference:
-        Seed: "Loss function for ordinal classification from predicted probabilities", Cross Validated.
+        A question on Stack Exchange (2021) about five ordered classes in Keras, which imagines a penalty
+        on the probability one class away, and a larger one two away.
 
     >>> w = distance_weights("linear", 3)
     >>> distance_penalty(np.array([2]), np.log([[0.5, 0.25, 0.25]]), w).numpy().tolist()

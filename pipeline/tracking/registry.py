@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -19,14 +20,16 @@ from serving.manifest import Manifest
 CHAMPION = "champion"
 
 
-def register(
-    experiment: Experiment,
-    run: Run,
-    path: Path,
-    manifest: Manifest,
-    description: str,
-) -> int:
-    """Log the artifact as an ONNX model of `run` and register it; return the new version's number.
+@dataclass(frozen=True)
+class Logged:
+    """An artifact as MLflow keeps it: its address there, and its file on this machine."""
+
+    uri: str
+    path: Path
+
+
+def log(experiment: Experiment, run: Run, path: Path, manifest: Manifest) -> Logged:
+    """Log the artifact as an ONNX model of `run`; return where MLflow keeps it.
 
     `mlflow.pyfunc.load_model` loads it, and the service reads the very same bytes.
     """
@@ -44,22 +47,20 @@ def register(
             save_as_external_data=False,
             metadata={"labels": list(manifest.labels), "loss": manifest.loss.name},
         )
-    client = MlflowClient(experiment.uri)
-    created = mlflow.register_model(logged.model_uri, manifest.name)
-    client.update_model_version(manifest.name, created.version, description=description)
+    folder = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
+    return Logged(logged.model_uri, folder / "model.onnx")
+
+
+def register(experiment: Experiment, logged: Logged, name: str, description: str) -> int:
+    """Register a logged artifact; return the new version's number."""
+    created = mlflow.register_model(logged.uri, name)
+    MlflowClient(experiment.uri).update_model_version(name, created.version, description=description)
     return int(created.version)
 
 
 def set_champion(experiment: Experiment, name: str, version: int) -> None:
     """Point the alias `champion` at a version."""
     MlflowClient(experiment.uri).set_registered_model_alias(name, CHAMPION, str(version))
-
-
-def artifact_path(experiment: Experiment, name: str, version: int) -> Path:
-    """Return where a version's file lies on this machine, fetched if it must be."""
-    mlflow.set_tracking_uri(experiment.uri)
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}"))
-    return folder / "model.onnx"
 
 
 def _signature(manifest: Manifest) -> ModelSignature:

@@ -55,10 +55,6 @@ class Run:
         """Keep a picture."""
         self._client.log_figure(self.id, figure, name)
 
-    def text(self, text: str, name: str) -> None:
-        """Keep a text."""
-        self._client.log_text(self.id, text, name)
-
     def file(self, path: Path, folder: str | None = None) -> None:
         """Keep a file."""
         self._client.log_artifact(self.id, str(path), folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -14,7 +15,9 @@ from prefect.testing.utilities import prefect_test_harness
 from pipeline import flow, train
 from pipeline.config import Config
 from pipeline.flow import Retrained
+from pipeline.tracking import registry
 from serving.artifact import Artifact
+from serving.errors import ArtifactError
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -128,6 +131,26 @@ def test_the_result_describes_the_test_part(retrained: Retrained, client: Mlflow
     assert retrained.metrics["accuracy"] > 0.8
     assert retrained.promoted
     assert "lowest realised validation cost of 4 trials" in retrained.reasons[0]
+
+
+def test_a_copy_that_may_not_be_served_is_never_registered(
+    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the loader refuses what MLflow kept, there is no version and no alias."""
+    log = registry.log
+
+    def spoiling(*arguments: Any) -> registry.Logged:
+        logged = log(*arguments)
+        content = bytearray(logged.path.read_bytes())
+        content[len(content) // 2] ^= 1
+        logged.path.write_bytes(content)
+        return logged
+
+    monkeypatch.setattr(registry, "log", spoiling)
+    search = {"losses": ["cross_entropy"], "trials": 1, "epochs": 1}
+    with pytest.raises(ArtifactError, match="changed or cut short"):
+        flow.retrain(_config(folder, name="spoilt", search=search))
+    assert [m.name for m in client.search_registered_models()] == ["digits"]
 
 
 def test_a_trial_that_diverges_is_left_out(

@@ -147,3 +147,9 @@ def test_help_names_every_setting(command):
         assert variable(entry.name) in page
         assert setting(entry.name).metadata["help"] in page
     assert "Traceback" not in page
+
+
+def test_health_asks_the_port_of_the_setting(running, command):
+    """A container told its port by the environment is asked there."""
+    ended = command("health", env={"ORDINAL_PORT": str(running.server.port)})
+    assert (ended.returncode, ended.stdout) == (0, "SERVING\n")
