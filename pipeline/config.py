@@ -9,14 +9,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import InputError, nearest
+from pipeline.topology import Kind, Scale
 
 
 class _Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class LossSpec(BaseModel):
-    """A loss by name; every further key is a parameter of it."""
+class Named(BaseModel):
+    """A loss or a head by name; every further key is a parameter of it."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -27,16 +28,29 @@ class LossSpec(BaseModel):
         """The parameters, without the name."""
         return dict(self.model_extra or {})
 
+    def __str__(self) -> str:
+        given = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
+        return f"{self.name}({given})" if given else self.name
+
 
 def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
+
+
+Spec = Annotated[Named, BeforeValidator(_named)]
+
+
+BUILT_IN = ("digits", "mnist")
+"""The sources that have a name; every other one is a path."""
 
 
 class Data(_Closed):
     """Where the rows come from, and what their labels mean."""
 
     source: str = Field(
-        description="'digits' (scikit-learn's 1,797 scanned digits), or a .npz file with arrays x and y."
+        description="'digits' (scikit-learn's 1,797 scanned digits), 'mnist' (70,000 of them, which Keras "
+        "downloads on first use), a .npz file with arrays x and y, or a folder that holds the four IDX "
+        "files of MNIST or of a set in its format. A path is relative to this file, one given by --set too."
     )
     labels: tuple[str, ...] = Field(
         default=(), description="The labels in their order; may be left out where they are numbers."
@@ -44,6 +58,14 @@ class Data(_Closed):
     values: tuple[float, ...] = Field(
         default=(),
         description="Numeric value of each label; default: the numbers themselves, else 0 … K-1.",
+    )
+    topology: Kind = Field(
+        default="linear",
+        description="'linear', or 'cyclic' where the last label is next to the first: months, directions.",
+    )
+    period: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Of 'cyclic': the distance once round, in label values; default: one more equal step.",
     )
 
     @model_validator(mode="after")
@@ -58,6 +80,8 @@ class Data(_Closed):
             raise ValueError(f"a label is named twice: {list(self.labels)}")
         if len(self.labels) == 1:
             raise ValueError("one label leaves nothing to learn; name at least two")
+        if self.period is not None and self.topology == "linear":
+            raise ValueError("period goes with topology = 'cyclic'")
         return self
 
 
@@ -67,8 +91,22 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class Split(_Closed):
     """How rows are parted: by a hash of seed and row content, so that a row never changes sides."""
 
-    test: Share = Field(default=0.2, description="Share of rows that only the final evaluation sees.")
-    validation: Share = Field(default=0.15, description="Share of rows for early stopping and selection.")
+    test: Share = Field(
+        default=0.2,
+        description="Share of rows that only the final evaluation sees; a source with a test part of its "
+        "own, as MNIST has, keeps that instead.",
+    )
+    validation: Share = Field(
+        default=0.15,
+        description="Share of rows for early stopping and selection; of those that are not the source's "
+        "own test part.",
+    )
+    train_rows: Annotated[int, Field(gt=0)] | None = Field(
+        default=None,
+        description="Learn from at most so many training rows, for learning curves and quick trials: a "
+        "smaller number takes some of the rows of a larger one, and the other parts stay as they are. "
+        "Default: all.",
+    )
     seed: int = Field(default=0, description="Another seed is another split.")
 
     @model_validator(mode="after")
@@ -98,12 +136,17 @@ class Model(_Closed):
 class Search(_Closed):
     """What is tried."""
 
-    losses: tuple[Annotated[LossSpec, BeforeValidator(_named)], ...] = Field(
-        default=(LossSpec(name="cross_entropy"),),
+    losses: tuple[Spec, ...] = Field(
+        default=(Named(name="cross_entropy"),),
         min_length=1,
-        description="Losses by name, or tables of a name and its parameters.",
+        description="Losses, or methods that are a loss on a head, by name, or tables of a name and its "
+        "parameters.",
     )
-    heads: tuple[str, ...] = Field(default=("softmax",), min_length=1, description="Heads by name.")
+    heads: tuple[Spec, ...] = Field(
+        default=(Named(name="softmax"),),
+        min_length=1,
+        description="Heads by name, or tables of a name and its parameters; a method brings its own.",
+    )
     trials: Annotated[int, Field(gt=0, le=100_000)] = Field(
         default=6,
         description="Number of trainings: each loss on each head with one seed, then again with the next.",
@@ -119,7 +162,7 @@ class Search(_Closed):
     )
 
 
-ProfileName = Literal["zero_one", "absolute", "quadratic", "asymmetric"]
+ProfileName = Literal["zero_one", "absolute", "quadratic", "asymmetric", "cyclic"]
 
 
 class Decision(_Closed):
@@ -134,7 +177,7 @@ class Decision(_Closed):
     over: Annotated[float, Field(ge=0)] = Field(
         default=1.0, description="Of 'asymmetric': cost for each step of deciding too high."
     )
-    scale: Literal["steps", "values"] = Field(
+    scale: Scale = Field(
         default="steps", description="Distances in steps of the order, or in label values."
     )
 
@@ -187,10 +230,16 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         config = Config.model_validate(document)
     except ValidationError as error:
         raise InputError(f"config {str(path)!r}: {_sentence(error)}") from error
-    if config.data.source.endswith(".npz"):  # relative to the config, wherever the command runs
-        source = str(path.parent / config.data.source)
-        config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
-    return config
+    source = _beside(path, config.data.source)
+    return config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
+
+
+def _beside(path: Path, source: str) -> str:
+    """Return a source's path as relative to the config, wherever the command runs."""
+    if not source or source in BUILT_IN:
+        return source
+    found = str(path.parent / source)
+    return f"./{found}" if found in BUILT_IN else found  # of "./mnist", which pathlib shortens to the name
 
 
 def _apply(document: dict[str, Any], override: str) -> None:

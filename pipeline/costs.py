@@ -9,53 +9,61 @@ from numpy.typing import NDArray
 
 from pipeline.config import Decision, ProfileName
 from pipeline.errors import InputError
+from pipeline.topology import Topology
 from serving.manifest import PADDING
-
-PROFILES: tuple[ProfileName, ...] = get_args(ProfileName)
 
 
 def cost_matrix(
-    profile: ProfileName, positions: NDArray[np.float64], under: float, over: float
+    profile: ProfileName, offsets: NDArray[np.float64], under: float, over: float
 ) -> NDArray[np.float64]:
     """Return the cost matrix of a named profile, with the labels as actions.
 
-    With u the position of the true label and a that of the decided one:
+    With o the way from the true label to the decided one, negative where the decision is too low:
 
-    - zero_one: 1[a ≠ u]; the best decision is the mode
-    - absolute: |a − u|; the best decision is the median
-    - quadratic: (a − u)²; the best decision is the label nearest to the expected value
-    - asymmetric: `under`·(u − a) where a < u, `over`·(a − u) where a > u; a quantile, at
+    - zero_one: 1[o ≠ 0]; the best decision is the mode
+    - absolute: |o|; the best decision is the median
+    - quadratic: o²; the best decision is the label nearest to the expected value
+    - asymmetric: `under`·|o| where o < 0, `over`·o where o > 0; a quantile, at
       under / (under + over)
+    - cyclic: |o|, the arc between the two; another name of absolute on a ring
 
     Args:
         profile: Its name.
-        positions: `(K,)`, rising: 0 … K−1 for distances in steps, or the label values.
+        offsets: `(K, K)`, `Topology.offsets` in steps or in label values.
         under: Cost for each unit of deciding too low; `asymmetric` only.
         over: Cost for each unit of deciding too high; `asymmetric` only.
 
     Returns:
         `(K, K)`, never negative, zero on the diagonal.
     """
-    too_high = positions[np.newaxis, :] - positions[:, np.newaxis]  # (true, action)
     match profile:
         case "zero_one":
-            return np.asarray(too_high != 0, dtype=float)
-        case "absolute":
-            return np.asarray(np.abs(too_high))
+            return np.asarray(offsets != 0, dtype=float)
+        case "absolute" | "cyclic":
+            return np.asarray(np.abs(offsets))
         case "quadratic":
-            return np.asarray(too_high**2)
+            return np.asarray(offsets**2)
         case "asymmetric":
-            return np.asarray(np.where(too_high > 0, over * too_high, -under * too_high))
+            return np.asarray(np.where(offsets > 0, over * offsets, -under * offsets))
 
 
-def profiles(config: Decision, values: NDArray[np.float64]) -> dict[ProfileName, NDArray[np.float64]]:
-    """Return the matrix of every named profile, `(K, K)`, for labels of these values, `(K,)`.
+def profiles(config: Decision, topology: Topology) -> dict[str, NDArray[np.float64]]:
+    """Return the matrix of every profile that labels so arranged can have, `(K, K)`, by name.
 
-    Raises InputError where a cost is too large to be one.
+    Raises InputError where a cost is too large to be one, or the config's profile is for a ring and
+    the labels lie on a line.
     """
-    positions = np.arange(len(values), dtype=float) if config.scale == "steps" else values
+    names = [name for name in get_args(ProfileName) if name != "cyclic" or topology.kind == "cyclic"]
+    if config.profile not in names:
+        raise InputError(
+            f"decision.profile: {config.profile!r} is for labels on a ring (data.topology = 'cyclic'); "
+            f"these lie on a line (allowed: {', '.join(names)})"
+        )
     with np.errstate(over="ignore"):
-        matrices = {name: cost_matrix(name, positions, config.under, config.over) for name in PROFILES}
+        offsets = topology.offsets(config.scale)
+        matrices: dict[str, NDArray[np.float64]] = {
+            name: cost_matrix(name, offsets, config.under, config.over) for name in names
+        }
     for name, matrix in matrices.items():
         if not matrix.max() < PADDING:
             raise InputError(

@@ -36,3 +36,15 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(allowed), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def choice(where: str, what: str, name: str, allowed: Iterable[str]) -> InputError:
+    """Return the error for a name that is not one of those allowed.
+
+    >>> print(choice("search.losses", "loss is named", "rsp", ["rps", "focal"]))
+    search.losses: no loss is named 'rsp'; did you mean 'rps'? (allowed: rps, focal)
+    """
+    names = list(allowed)
+    return InputError(
+        f"{where}: no {what} {name!r}{nearest(name, names)} (allowed: {', '.join(names) or 'none'})"
+    )

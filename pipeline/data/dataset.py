@@ -45,7 +45,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 of rows, labels and split: the same wherever the same is learned."""
         digest = hashlib.sha256()
-        digest.update(repr((self.features.shape, str(self.features.dtype), self.labels.names)).encode())
+        digest.update(repr((self.features.shape, str(self.features.dtype), self.labels)).encode())
         digest.update(np.ascontiguousarray(self.features).tobytes())
         digest.update(self.y.tobytes())
         for rows in (self.parts.train, self.parts.validation, self.parts.test):
@@ -61,7 +61,7 @@ def load(config: Config) -> Dataset:
     rows = sources.read(config.data.source)
     labels, y = ordered.order(rows.labels, config.data)
     features = _checked(rows)
-    parts = splits.part(features, config.split)
+    parts = splits.part(features, config.split, rows.test)
     absent = np.setdiff1d(np.arange(labels.count), y[parts.train])
     if len(absent):
         raise InputError(

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from pipeline.config import Data
 from pipeline.errors import InputError, nearest
+from pipeline.topology import Topology
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels in their order; `values` is `(K,)` and rises."""
+    """The labels in their order, and how they are arranged."""
 
     names: tuple[str, ...]
-    values: NDArray[np.float64]
+    topology: Topology
 
     @property
     def count(self) -> int:
@@ -46,7 +47,30 @@ def order(raw: NDArray[np.generic], config: Data) -> tuple[Labels, NDArray[np.in
                 f"label {str(label)!r} is not one of {_listed(names)} (row {row})"
                 f"{nearest(str(label), names)}"
             )
-    return Labels(names, values), np.array([index[label] for label in found], dtype=np.int64)
+    topology = Topology.of(values.tolist(), _period(values, config))
+    return Labels(names, topology), np.array([index[label] for label in found], dtype=np.int64)
+
+
+def _period(values: NDArray[np.float64], config: Data) -> float | None:
+    """Return the period of a cyclic topology: the one given, or one more step where steps are equal."""
+    if config.topology == "linear":
+        return None
+    if len(values) < 3:
+        raise InputError(f"data.topology: a ring needs at least 3 labels, got {len(values)}")
+    steps = np.diff(values)
+    if config.period is None:
+        if not np.allclose(steps, steps[0]):
+            raise InputError(
+                f"data.period is missing: the values {values.tolist()} are not evenly spaced, "
+                "so nothing says how far the last label is from the first"
+            )
+        return float(steps[0] * len(values))
+    if not config.period > values[-1] - values[0]:
+        raise InputError(
+            f"data.period must be more than the way from the first value to the last, "
+            f"{values[-1]:g} - {values[0]:g}, got {config.period:g}"
+        )
+    return config.period
 
 
 def _text(label: object) -> str:

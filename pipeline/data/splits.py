@@ -14,27 +14,44 @@ from pipeline.errors import InputError
 
 @dataclass(frozen=True)
 class Parts:
-    """Row numbers of each part, rising."""
+    """Row numbers of each part, rising; no row is in two."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
 
 
-def part(features: NDArray[np.generic], config: Split) -> Parts:
+def part(features: NDArray[np.generic], config: Split, own_test: NDArray[np.bool_] | None = None) -> Parts:
     """Part rows by a hash, so that none moves when data grows and duplicates stay together.
 
     A row with hash h, uniform in [0, 1), is for testing where h < test, for validation where
-    h < test + validation, else for training.
+    h < test + validation, else for training. Where the source has a test part of its own, that is the
+    test part, and of the other rows those with h < validation are for validation.
+
+    Of the training rows at most `train_rows` are kept, those with the highest h: the farthest from the
+    other parts, so that other shares of these do not change the selection either. Equal rows are kept
+    or left out together.
+
+    Args:
+        features: `(rows, …)`.
+        config: Shares, seed and `train_rows`.
+        own_test: `(rows,)`, True where the source says that a row is for testing.
+
+    Returns:
+        The parts; together all rows, but for the training rows beyond `train_rows`.
 
     Raises InputError where a part is left without rows.
     """
     rows = np.ascontiguousarray(features).reshape(len(features), -1) + 0  # -0.0 becomes its equal, 0.0
     positions = np.array([_position(row.tobytes(), config.seed) for row in rows])
-    test = positions < config.test
-    validation = ~test & (positions < config.test + config.validation)
+    if own_test is None:
+        test = positions < config.test
+        validation = ~test & (positions < config.test + config.validation)
+    else:
+        test = own_test
+        validation = ~test & (positions < config.validation)
     parts = Parts(
-        train=np.flatnonzero(~test & ~validation),
+        train=_highest(np.flatnonzero(~test & ~validation), positions, config.train_rows),
         validation=np.flatnonzero(validation),
         test=np.flatnonzero(test),
     )
@@ -42,6 +59,22 @@ def part(features: NDArray[np.generic], config: Split) -> Parts:
         if not len(getattr(parts, name)):
             raise InputError(f"the split leaves no rows for {name}: {len(rows)} rows are too few")
     return parts
+
+
+def _highest(
+    train: NDArray[np.int64], positions: NDArray[np.float64], most: int | None
+) -> NDArray[np.int64]:
+    if most is None or len(train) <= most:
+        return train
+    own = positions[train]
+    beyond = np.sort(own)[-most - 1]  # the first that is too many, and its equals with it
+    kept: NDArray[np.int64] = train[own > beyond]
+    if not len(kept):
+        raise InputError(
+            f"split.train_rows = {most} keeps no row: equal rows stay together, and "
+            f"{np.count_nonzero(own == beyond)} are equal; give at least that many"
+        )
+    return kept
 
 
 def _position(row: bytes, seed: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.config import Config, Data, Split
-from pipeline.data import labels, load, sources, splits
+from pipeline.data import Dataset, labels, load, sources, splits
 from pipeline.errors import InputError
 
 
@@ -23,7 +24,7 @@ def test_digits_are_images_of_bytes() -> None:
     assert data.features.shape == (1797, 8, 8, 1)
     assert data.features.dtype == np.uint8
     assert data.labels.names == tuple("0123456789")
-    assert data.labels.values.tolist() == list(range(10))
+    assert data.labels.topology.values == tuple(range(10))
     assert data.spec.name == "image"
 
 
@@ -71,6 +72,68 @@ def test_another_seed_is_another_split() -> None:
     assert splits.part(rows, Split(seed=0)).test.tolist() != splits.part(rows, Split(seed=1)).test.tolist()
 
 
+def test_no_row_of_the_digits_ever_changes_sides(data: Dataset) -> None:
+    """The parts of the built-in digits are those of the first release."""
+    sides = np.zeros(1797, np.uint8)
+    sides[data.parts.validation], sides[data.parts.test] = 1, 2
+    assert (
+        hashlib.sha256(sides.tobytes()).hexdigest()
+        == "653044a52acc5e9229c94e4f23c9fafe8e57a59be314f91ba4d1408cb8b64fa9"
+    )
+
+
+def _side(parts: splits.Parts, part: str, rows: NDArray[np.float64]) -> set[bytes]:
+    return {rows[i].tobytes() for i in getattr(parts, part)}
+
+
+def test_a_test_part_of_the_source_is_kept() -> None:
+    """Rows that the source marks are the test part; validation has its share of the others, by the hash."""
+    rows = np.random.default_rng(4).normal(size=(6000, 2))
+    marked = np.arange(6000) >= 4000
+    parts = splits.part(rows, Split(test=0.5, validation=0.25), marked)
+    assert parts.test.tolist() == list(range(4000, 6000))
+    assert len(parts.validation) / 4000 == pytest.approx(0.25, abs=0.03)
+    assert sorted([*parts.train, *parts.validation]) == list(range(4000))
+    other = splits.part(rows[2000:], Split(test=0.1, validation=0.25), marked[2000:])
+    assert (other.validation + 2000).tolist() == parts.validation[parts.validation >= 2000].tolist()
+
+
+@pytest.mark.parametrize("marked", [False, True], ids=["hashed", "the source's own"])
+def test_fewer_training_rows_are_some_of_the_more(marked: bool) -> None:
+    """`train_rows` takes a subset, the same in any order of rows; no other part changes."""
+    rows = np.random.default_rng(5).normal(size=(2000, 2))
+    own_test = np.arange(2000) < 500 if marked else None
+    every = splits.part(rows, Split(), own_test)
+    kept = [splits.part(rows, Split(train_rows=n), own_test) for n in (100, 400, 10_000)]
+    assert [len(parts.train) for parts in kept] == [100, 400, len(every.train)]
+    assert set(kept[0].train) < set(kept[1].train) < set(kept[2].train) == set(every.train)
+    for parts in kept:
+        assert parts.validation.tolist() == every.validation.tolist()
+        assert parts.test.tolist() == every.test.tolist()
+    turned = splits.part(rows[::-1], Split(train_rows=100), None if own_test is None else own_test[::-1])
+    assert _side(turned, "train", rows[::-1]) == _side(kept[0], "train", rows)
+
+
+def test_a_training_row_is_kept_whatever_the_other_parts_are() -> None:
+    """Rows that come or go on other sides, and other shares, leave the selection of `train_rows` alone."""
+    rows = np.random.default_rng(6).normal(size=(2000, 2))
+    parts = splits.part(rows, Split(train_rows=300))
+    every = splits.part(rows, Split())
+    alone = np.concatenate([rows[every.test][:50], rows[every.validation][::2], rows[every.train]])
+    without = splits.part(alone, Split(train_rows=300))
+    assert _side(without, "train", alone) == _side(parts, "train", rows)
+    shares = splits.part(rows, Split(test=0.4, validation=0.2, train_rows=300))
+    assert shares.train.tolist() == parts.train.tolist()
+
+
+def test_equal_rows_are_kept_or_left_out_together() -> None:
+    """`train_rows` is never exceeded and never parts duplicates; where that leaves none it says so."""
+    rows = np.repeat(np.random.default_rng(7).normal(size=(300, 2)), 3, axis=0)
+    assert len(splits.part(rows, Split(train_rows=100)).train) == 99
+    with pytest.raises(InputError, match=r"train_rows = 2 keeps no row: .* 3 are equal"):
+        splits.part(rows, Split(train_rows=2))
+
+
 def test_too_few_rows_for_a_part_are_an_error() -> None:
     """A part without rows is named."""
     with pytest.raises(InputError, match="no rows for"):
@@ -92,7 +155,7 @@ def test_labels_have_an_order_and_values(
 ) -> None:
     """Numbers order themselves, words as the config says; values are the numbers where those rise."""
     found, y = labels.order(np.array(raw), Data.model_validate({"source": "", **config}))
-    assert (found.names, found.values.tolist()) == (names, values)
+    assert (found.names, list(found.topology.values)) == (names, values)
     assert [found.names[k] for k in y] == [
         str(int(r)) if isinstance(r, float) and r == int(r) else str(r) for r in raw
     ]
@@ -120,6 +183,36 @@ def test_labels_that_do_not_fit_are_named(
     """A label outside the order is told with its row and its neighbour."""
     with pytest.raises(InputError, match=message):
         labels.order(np.array(raw), Data.model_validate({"source": "", **config}))
+
+
+@pytest.mark.parametrize(
+    ("values", "period", "expected"),
+    [((0, 1, 2), None, 3), ((0, 45, 90, 135), None, 180), ((0, 1, 5), 7.5, 7.5)],
+)
+def test_a_ring_has_a_period(values: tuple[float, ...], period: float | None, expected: float) -> None:
+    """Once round is what the config says, else one more of the equal steps."""
+    names = [f"label {value}" for value in values]
+    ring = {"source": "", "labels": names, "values": values, "topology": "cyclic", "period": period}
+    found, _ = labels.order(np.array(names), Data.model_validate(ring))
+    assert (found.topology.kind, found.topology.period) == ("cyclic", expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "period", "message"),
+    [
+        ((0, 1), None, "a ring needs at least 3 labels, got 2"),
+        ((0, 1, 5), None, "data.period is missing: .* not evenly spaced"),
+        ((0, 1, 5), 5.0, r"data.period must be more than .* 5 - 0, got 5"),
+    ],
+)
+def test_a_ring_that_does_not_close_is_refused(
+    values: tuple[float, ...], period: float | None, message: str
+) -> None:
+    """A period that is missing or too short is told with the values."""
+    names = [f"label {value}" for value in values]
+    ring = {"source": "", "labels": names, "values": values, "topology": "cyclic", "period": period}
+    with pytest.raises(InputError, match=message):
+        labels.order(np.array(names), Data.model_validate(ring))
 
 
 def test_a_label_without_training_rows_is_an_error(table: Path) -> None:
@@ -175,8 +268,25 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "array.npy").rename(tmp_path / "broken.npz")
     with pytest.raises(InputError, match=r"not a readable \.npz"):
         sources.read(str(tmp_path / "broken.npz"))
-    with pytest.raises(InputError, match=r"neither 'digits' nor a \.npz"):
-        sources.read("rows.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("rows.xlsx", r"'rows\.xlsx' is a file of another kind$"),
+        ("minst", r"'minst' is not there; did you mean 'mnist'\?$"),
+        ("", "'' is not there$"),
+    ],
+)
+def test_an_unknown_source_is_told_what_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
+) -> None:
+    """A source of no known kind is one sentence that lists the kinds."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.xlsx").touch()
+    allowed = r"^data\.source must be 'digits', 'mnist', a \.npz file or a folder of IDX files; "
+    with pytest.raises(InputError, match=allowed + message):
+        sources.read(source)
 
 
 def test_the_fingerprint_follows_rows_labels_and_split(table: Path) -> None:
@@ -184,5 +294,5 @@ def test_the_fingerprint_follows_rows_labels_and_split(table: Path) -> None:
     first = load(_config(table)).fingerprint
     assert load(_config(table)).fingerprint == first
     assert load(_config(table, labels=["3", "2", "1", "0"])).fingerprint != first
-    moved = _config(table).model_copy(update={"split": Split(seed=5)})
-    assert load(moved).fingerprint != first
+    for split in (Split(seed=5), Split(train_rows=100)):
+        assert load(_config(table).model_copy(update={"split": split})).fingerprint != first
