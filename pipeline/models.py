@@ -6,7 +6,7 @@ import keras
 from keras import KerasTensor
 
 from pipeline import heads
-from pipeline.config import Model
+from pipeline.config import Model, Named
 from pipeline.errors import InputError
 from serving.manifest import Input
 
@@ -19,11 +19,14 @@ def check(config: Model, spec: Input) -> None:
         )
 
 
-def build(config: Model, spec: Input, scaling: keras.layers.Layer, head: str, classes: int) -> keras.Model:
+def build(
+    config: Model, spec: Input, scaling: keras.layers.Layer, head: Named, classes: int
+) -> keras.Model:
     """Return a network from raw rows `(batch, *spec.shape)` to log-probabilities `(batch, K)`."""
     rows = keras.Input(shape=spec.shape, dtype=spec.dtype, name=spec.name)
     features = _backbone(config, scaling(rows))
-    return keras.Model(rows, heads.head(head)(features, classes), name=f"{config.backbone}_{head}")
+    log_p = heads.build(head.name, head.parameters, features, classes)
+    return keras.Model(rows, log_p, name=f"{config.backbone}_{head.name}")
 
 
 def _backbone(config: Model, x: KerasTensor) -> KerasTensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from pipeline import costs, heads, losses, models
-from pipeline.config import Config, LossSpec
+from pipeline.config import Config, Named
 from pipeline.data import Dataset
 from pipeline.errors import InputError
 
@@ -17,20 +18,23 @@ class Trial:
     """One training to be done."""
 
     number: int
-    loss: LossSpec
-    head: str
+    loss: Named
+    head: Named
     seed: int
 
     @property
     def title(self) -> str:
-        """Short and readable: `expected_value(lam=0.1), seed 0`."""
-        given = ", ".join(f"{name}={value}" for name, value in self.loss.parameters.items())
-        head = "" if self.head == "softmax" else f" on {self.head}"
-        return f"{self.loss.name}{f'({given})' if given else ''}{head}, seed {self.seed}"
+        """Short and readable: `expected_value(lam=0.1) on cumulative, seed 0`."""
+        own = self.head.name in ("softmax", losses.method(self.loss.name).head) and not self.head.parameters
+        return f"{self.loss}{'' if own else f' on {self.head}'}, seed {self.seed}"
 
-    def build_loss(self, data: Dataset) -> keras.losses.Loss:
-        """Return the loss for the labels of `data`."""
-        return losses.build(self.loss.name, self.loss.parameters, data.labels.values)
+    def build_loss(self, config: Config, data: Dataset) -> keras.losses.Loss:
+        """Return the loss for the labels of `data` and the costs of `config`."""
+        topology = data.labels.topology
+        profiles = costs.profiles(config.decision, topology)
+        return losses.build(
+            self.loss.name, self.loss.parameters, topology, profiles, config.decision.profile
+        )
 
 
 def plan(config: Config, data: Dataset) -> list[Trial]:
@@ -40,8 +44,7 @@ def plan(config: Config, data: Dataset) -> list[Trial]:
     there are fewer trials than pairs of loss and head.
     """
     models.check(config.model, data.spec)
-    costs.profiles(config.decision, data.labels.values)
-    pairs = [(loss, head) for loss in config.search.losses for head in config.search.heads]
+    pairs = [pair for loss in config.search.losses for pair in _on_heads(loss, config.search.heads)]
     if config.search.trials < len(pairs):
         raise InputError(
             f"search.trials is {config.search.trials}, "
@@ -51,7 +54,23 @@ def plan(config: Config, data: Dataset) -> list[Trial]:
     for number in range(config.search.trials):
         round_, place = divmod(number, len(pairs))
         trials.append(Trial(number, *pairs[place], seed=config.search.seed + round_))
-    for loss, head in pairs:
-        heads.head(head)
-        losses.build(loss.name, loss.parameters, data.labels.values)
+    for trial in trials[: len(pairs)]:
+        heads.check(trial.head.name, trial.head.parameters, data.labels.topology.kind)
+        trial.build_loss(config, data)
     return trials
+
+
+def _on_heads(loss: Named, chosen: tuple[Named, ...]) -> list[tuple[Named, Named]]:
+    """Return the loss on each head; a method that has a head of its own only on that.
+
+    Parameters of the method that are not its loss's are its head's, as `link` of `cumulative_link`.
+    """
+    method = losses.method(loss.name)
+    if not method.head:
+        return [(loss, head) for head in chosen]
+    for_loss = losses.parameters(method)
+    own: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for name, value in loss.parameters.items():
+        (rest if name in heads.parameters(method.head) and name not in for_loss else own)[name] = value
+    return [(Named(name=loss.name, **own), Named(name=method.head, **rest))]

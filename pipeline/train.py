@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipeline import models, preprocess
-from pipeline.config import Model, Search
+from pipeline.config import Model, Named, Search
 from pipeline.data import Dataset
 from pipeline.errors import Diverged
 
@@ -36,7 +36,7 @@ class Fitted:
 
 
 def fit(
-    data: Dataset, loss: keras.losses.Loss, head: str, model: Model, search: Search, seed: int
+    data: Dataset, loss: keras.losses.Loss, head: Named, model: Model, search: Search, seed: int
 ) -> Fitted:
     """Train on the training part, stop early on the validation part, keep the best epoch's weights."""
     started = time.perf_counter()

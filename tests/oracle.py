@@ -22,19 +22,6 @@ def expected_value(p: Row, values: Row) -> float:
     return total
 
 
-def expected_value_loss(y: int, p: Row, values: Row, lam: float, weight: float) -> float:
-    """Return weight·(−log p_y) + λ·½(Σ_j v_j p_j − v_y)²."""
-    return weight * cross_entropy(y, p) + lam * 0.5 * (expected_value(p, values) - values[y]) ** 2
-
-
-def distance_penalty_loss(y: int, p: Row, by_distance: Row, weight: float) -> float:
-    """Return Σ_i p_i·w(|i − y|) + weight·(−log p_y)."""
-    total = 0.0
-    for i in range(len(p)):
-        total += p[i] * by_distance[abs(i - y)]
-    return total + (weight * cross_entropy(y, p) if weight else 0.0)
-
-
 def ranked_probability_score(y: int, p: Row) -> float:
     """Return Σ_{k<K−1}(F_k − 1[y ≤ k])² / (K − 1)."""
     total = 0.0

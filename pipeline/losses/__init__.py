@@ -3,57 +3,84 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, nearest
-from pipeline.losses.cross_entropy import CrossEntropy, cross_entropy
-from pipeline.losses.distance import DistancePenalty, distance_penalty, distance_weights
-from pipeline.losses.expected_value import ExpectedValue, expected_value_error
+from pipeline.errors import InputError, choice
+from pipeline.losses.catalogue import METHODS, NAMES, Method
+from pipeline.topology import Topology
 
-__all__ = [
-    "NAMES",
-    "CrossEntropy",
-    "DistancePenalty",
-    "ExpectedValue",
-    "build",
-    "cross_entropy",
-    "distance_penalty",
-    "distance_weights",
-    "expected_value_error",
-]
+__all__ = ["METHODS", "NAMES", "Method", "build", "method", "parameters"]
 
-NAMES = ("cross_entropy", "expected_value", "distance_penalty")
+_PLACE = "search.losses"
+_GIVEN = ("values", "period")  # by the labels, not by the config
 
 
-def build(name: str, parameters: dict[str, Any], values: NDArray[Any]) -> keras.losses.Loss:
-    """Return the loss of that name, for labels of these values.
+def method(name: str) -> Method:
+    """Return the method of that name; raises InputError, with those allowed, where there is none."""
+    for known in METHODS:
+        if known.name == name:
+            return known
+    raise choice(_PLACE, "loss is named", name, NAMES)
+
+
+def parameters(of: Method) -> list[str]:
+    """Return the names of the parameters that a config may give a method's loss."""
+    signature = inspect.signature(of.loss).parameters
+    return [name for name in signature if name not in {*_GIVEN, *of.fixed, "name", "kwargs"}]
+
+
+def build(
+    name: str,
+    given: Mapping[str, Any],
+    topology: Topology,
+    costs: Mapping[str, NDArray[np.float64]] | None = None,
+    profile: str = "absolute",
+) -> keras.losses.Loss:
+    """Return the loss of the method of that name, for labels so arranged.
+
+    Args:
+        name: Of the method.
+        given: Its parameters.
+        topology: The labels.
+        costs: Cost matrices by the name of their profile, `(K, K)`; `expected_cost` may name one.
+        profile: The one that it takes where it names none.
 
     Raises InputError for an unknown name or parameter, with those allowed, or a value out of range.
     """
-    loss: type[keras.losses.Loss]
-    match name:
-        case "cross_entropy":
-            loss, given = CrossEntropy, {}
-        case "expected_value":
-            loss, given = ExpectedValue, {"values": values.tolist()}
-        case "distance_penalty":
-            loss, given = DistancePenalty, {"classes": len(values)}
-        case _:
-            raise InputError(
-                f"search.losses: no loss is named {name!r}{nearest(name, NAMES)} "
-                f"(allowed: {', '.join(NAMES)})"
-            )
-    allowed = [p for p in inspect.signature(loss).parameters if p not in {*given, "name", "kwargs"}]
-    for parameter in parameters:
+    found = method(name)
+    allowed = parameters(found)
+    for parameter in given:
         if parameter not in allowed:
-            raise InputError(
-                f"search.losses: {name} has no parameter {parameter!r}{nearest(parameter, allowed)} "
-                f"(allowed: {', '.join(allowed) or 'none'})"
-            )
+            raise choice(f"{_PLACE}: {name}", "parameter is named", parameter, allowed)
+    arguments = {**found.fixed, **found.defaults, **given}
+    if "values" in inspect.signature(found.loss).parameters:
+        arguments |= topology.get_config()
+    if name == "expected_cost":
+        arguments["cost"] = _cost(arguments.get("cost", profile), topology.classes, costs or {})
     try:
-        return loss(**given, **parameters)
+        return found.loss(name=name, **arguments)
     except (TypeError, ValueError) as error:
-        raise InputError(f"search.losses: {name}: {error}") from error
+        raise InputError(f"{_PLACE}: {name}: {error}") from error
+
+
+def _cost(cost: object, classes: int, costs: Mapping[str, NDArray[np.float64]]) -> list[list[float]]:
+    if isinstance(cost, str):
+        if cost not in costs:
+            raise choice(f"{_PLACE}: expected_cost", "cost profile is named", cost, costs)
+        cost = costs[cost]
+    try:
+        matrix = np.asarray(cost, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{_PLACE}: expected_cost: cost must be a matrix of numbers: {error}") from error
+    if matrix.shape != (classes, classes):
+        raise InputError(
+            f"{_PLACE}: expected_cost: cost must be {classes} × {classes}, cost[true label][label], "
+            f"got shape {matrix.shape}"
+        )
+    rows: list[list[float]] = matrix.tolist()
+    return rows
