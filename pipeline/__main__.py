@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -69,7 +70,8 @@ def retrain(
         f"serve it: ordinal-serving serve models:/{result.model}@champion"
     )
     if as_json:
-        typer.echo(json.dumps(asdict(result)))
+        known = {name: value if isfinite(value) else None for name, value in result.metrics.items()}
+        typer.echo(json.dumps({**asdict(result), "metrics": known}))  # JSON has no NaN
 
 
 def _say(text: str) -> None:

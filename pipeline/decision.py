@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypedDict
+import math
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import tensorflow as tf
+
+from pipeline.topology import Topology
 
 
 class Outputs(TypedDict):
@@ -17,12 +19,13 @@ class Outputs(TypedDict):
     expected_cost: tf.Tensor  # (batch, P, A)
     decision: tf.Tensor  # (batch, P)
     margin: tf.Tensor  # (batch, P)
+    resultant: NotRequired[tf.Tensor]  # (batch,), on a ring
 
 
-def decide(log_p: tf.Tensor, cost: tf.Tensor, values: Sequence[float]) -> Outputs:
+def decide(log_p: tf.Tensor, cost: tf.Tensor, topology: Topology) -> Outputs:
     """Return probabilities, expected value, and for each policy the action of least expected cost.
 
-    - expected_value = Σ_k v_k p_k
+    - expected_value = Σ_k v_k p_k; on a ring the circular mean, `circular_mean`
     - expected_cost[a] = Σ_k p_k cost[k, a]
     - decision = argmin_a expected_cost[a], a tie going to the lowest index
     - margin = expected cost of the runner-up minus that of the decision
@@ -31,12 +34,11 @@ def decide(log_p: tf.Tensor, cost: tf.Tensor, values: Sequence[float]) -> Output
         log_p: `(batch, K)`, log-probabilities.
         cost: `(1 or batch, P, K, A)`, `cost[policy, true label, action]`, A ≥ 2; a policy with fewer
             actions than another is padded with `serving.manifest.PADDING`.
-        values: `(K,)`, numeric value of each label.
+        topology: The K labels.
     """
     probabilities = tf.nn.softmax(log_p)  # exp, with rows that sum to 1 also after rounding
-    scale = np.asarray(values, np.float32)[:, np.newaxis]  # (K, 1)
     shape = tf.shape(cost)
-    policies, classes, actions = shape[1], len(values), shape[3]
+    policies, classes, actions = shape[1], topology.classes, shape[3]
     # All policies in one matrix product; a four-dimensional one is several times slower in onnxruntime.
     folded = tf.reshape(tf.transpose(cost, [0, 2, 1, 3]), [shape[0], classes, policies * actions])
     expected_cost = tf.reshape(
@@ -45,10 +47,41 @@ def decide(log_p: tf.Tensor, cost: tf.Tensor, values: Sequence[float]) -> Output
     decision = tf.argmin(expected_cost, axis=-1, output_type=tf.int64)  # (batch, P)
     chosen = tf.range(tf.cast(actions, tf.int64)) == decision[..., tf.newaxis]  # (batch, P, A)
     runner_up = tf.reduce_min(tf.where(chosen, tf.float32.max, expected_cost), axis=-1)
-    return Outputs(
+    position = tf.matmul(probabilities, topology.positions().astype(np.float32))  # (batch, 1 or 2)
+    outputs = Outputs(
         probabilities=probabilities,
-        expected_value=tf.matmul(probabilities, scale)[:, 0],
+        expected_value=position[:, 0],
         expected_cost=expected_cost,
         decision=decision,
         margin=runner_up - tf.reduce_min(expected_cost, axis=-1),
     )
+    if topology.period is not None:
+        mean, resultant = circular_mean(position, topology.values[0], topology.period)
+        outputs |= {"expected_value": mean, "resultant": resultant}
+    return outputs
+
+
+def circular_mean(position: tf.Tensor, first: float, period: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the direction of the mean point as a label value, and the resultant length |z|.
+
+    With z = Σ_k p_k e^{2πi v_k/period} the mean is period·arg(z)/2π, brought into
+    [first, first + period). Where |z| is near 0 there is no mean direction, and any value may come.
+
+    Args:
+        position: `(batch, 2)`, the mean of `Topology.positions`.
+        first: Value of the first label.
+        period: Once round, in label values.
+
+    Returns:
+        `(batch,)` in label values, and `(batch,)` from 0, no direction, to 1.
+
+    Reference:
+        Mardia and Jupp, Directional Statistics, 2000.
+    """
+    once_round = 2 * math.pi
+    angle = tf.atan2(position[:, 1], position[:, 0])  # (−π, π]
+    turns = angle / once_round - first / period
+    value = first + period * (turns - tf.floor(turns))
+    value = tf.where(value < first + period, value, first)  # what rounding has brought to the other end
+    radius = period / once_round
+    return value, tf.sqrt(tf.reduce_sum(tf.square(position / radius), axis=-1))

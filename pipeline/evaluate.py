@@ -18,6 +18,7 @@ class Evaluation:
 
     metrics: dict[str, float]
     confusion: NDArray[np.int64]  # (true label, decision)
+    by_class: list[dict[str, float]]  # of each label, in their order
 
 
 def evaluate(artifact: Artifact, data: Dataset) -> Evaluation:
@@ -27,11 +28,16 @@ def evaluate(artifact: Artifact, data: Dataset) -> Evaluation:
     (spec,) = manifest.inputs
     costs = {name: np.asarray(profile.cost) for name, profile in manifest.profiles.items()}
     answer = artifact.run({spec.name: rows}, np.stack(list(costs.values()))[np.newaxis].astype(np.float32))
-    scores = metrics.score(y, answer.probabilities, costs[manifest.default_profile])
+    topology = data.labels.topology
+    default = costs[manifest.default_profile]
+    scores = metrics.score(y, answer.probabilities, default, topology)
     for policy, (name, cost) in enumerate(costs.items()):
         decision = answer.decision[:, policy]
         scores[f"{name}/realised_cost"] = metrics.realised_cost(y, decision, cost)
         scores[f"{name}/expected_cost"] = metrics.expected_cost(answer.probabilities, decision, cost)
-    default = list(costs).index(manifest.default_profile)
-    confusion = metrics.confusion_matrix(y, answer.decision[:, default], len(manifest.labels))
-    return Evaluation(scores, confusion)
+    decision = answer.decision[:, list(costs).index(manifest.default_profile)]
+    return Evaluation(
+        scores,
+        metrics.confusion_matrix(y, decision, len(manifest.labels)),
+        metrics.by_class(y, answer.probabilities, default, topology),
+    )

@@ -127,15 +127,15 @@ def run_trial(
     A training that diverges ends its run FAILED and returns None; the others go on.
     """
     try:
-        tags = {"kind": "trial", "loss": trial.loss.name, "head": trial.head}
+        tags = {"kind": "trial", "loss": trial.loss.name, "head": trial.head.name}
         with experiment.run(trial.title, tags, parent) as run:
-            loss = trial.build_loss(data)
+            loss = trial.build_loss(config, data)
             run.params(tables.trial_parameters(config, data, trial, proper=loss.proper))
             fitted = train.fit(data, loss, trial.head, config.model, config.search, trial.seed)
             rows, y = data.features[data.parts.validation], data.y[data.parts.validation]
             probabilities = fitted.probabilities(rows)
             cost = np.asarray(describe.profiles(config, data)[config.decision.profile].cost)
-            scores = metrics.score(y, probabilities, cost)
+            scores = metrics.score(y, probabilities, cost, data.labels.topology)
             run.curves(fitted.curves)
             run.metrics({f"validation/{name}": value for name, value in scores.items()})
             run.metrics({"seconds": fitted.seconds, "best_epoch": fitted.best_epoch})
@@ -176,8 +176,13 @@ def evaluate_artifact(path: Path, data: Dataset, run: Run) -> dict[str, float]:
     artifact = Artifact(path, "cpu")
     evaluation = evaluate.evaluate(artifact, data)
     run.metrics({f"test/{name}": value for name, value in evaluation.metrics.items()})
+    labels = artifact.manifest.labels
+    run.table(
+        [{"label": label, **own} for label, own in zip(labels, evaluation.by_class, strict=True)],
+        "classes.json",
+    )
     title = f"champion, test, {artifact.manifest.default_profile} cost"
-    run.figure(figures.confusion(evaluation.confusion, artifact.manifest.labels, title), "confusion.png")
+    run.figure(figures.confusion(evaluation.confusion, labels, title), "confusion.png")
     get_run_logger().info("test: %s", _briefly(evaluation.metrics))
     return evaluation.metrics
 

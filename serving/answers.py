@@ -53,13 +53,14 @@ class Prediction:
 
     Attributes:
         probabilities: `(rows, K)`; not negative, each row sums to 1.
-        expected_value: `(rows,)`, Σ value · probability.
+        expected_value: `(rows,)`, Σ value · probability; of cyclic labels the circular mean.
         decisions: By the name of their policy, in the order asked.
         labels: K names, in their order.
         model: Name of the model that answered.
         version: Its version, as a number; `"0"` for a file that no registry knows.
         provider: The onnxruntime execution provider that ran.
         request_id: As it was sent.
+        resultant: `(rows,)`, of cyclic labels: from 0, where there is no mean direction, to 1.
     """
 
     probabilities: NDArray[np.float32]
@@ -70,6 +71,7 @@ class Prediction:
     version: str
     provider: str
     request_id: str
+    resultant: NDArray[np.float32] | None = None
 
     @property
     def most_probable(self) -> list[str]:
@@ -144,8 +146,9 @@ class ModelInfo:
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{one.name} {one.dtype} {list(one.shape)}" for one in self.inputs)
+        order = (" < " if self.topology == "linear" else " → ").join(self.labels)
         return (
-            f"ModelInfo({self.name} version {self.version}: {' < '.join(self.labels)}; {inputs}; "
+            f"ModelInfo({self.name} version {self.version}: {order}; {inputs}; "
             f"profiles {list(self.profiles)}; {self.provider})"
         )
 
@@ -156,6 +159,7 @@ def prediction(message: wire.PredictResponse) -> Prediction:
     return Prediction(
         probabilities=probabilities,
         expected_value=_floats(message.expected_value),
+        resultant=_floats(message.resultant) if message.resultant else None,
         decisions={one.policy: _decision(one) for one in message.decisions},
         labels=tuple(message.labels),
         model=message.model,

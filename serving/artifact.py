@@ -31,6 +31,7 @@ class Answer(NamedTuple):
     expected_cost: NDArray[np.float32]  # (batch, P, A)
     decision: NDArray[np.int64]  # (batch, P)
     margin: NDArray[np.float32]  # (batch, P)
+    resultant: NDArray[np.float32] | None = None  # (batch,), of cyclic labels
 
 
 _OUTPUT_TYPE = {
@@ -39,6 +40,7 @@ _OUTPUT_TYPE = {
     "expected_cost": "tensor(float)",
     "decision": "tensor(int64)",
     "margin": "tensor(float)",
+    "resultant": "tensor(float)",
 }
 
 
@@ -62,6 +64,8 @@ class Artifact:
         if described is None:
             raise ArtifactError(f"{self.path}: no manifest: metadata_props has no {KEY!r}")
         self.manifest = Manifest.from_json(described, origin=str(self.path))
+        cyclic = self.manifest.topology.kind == "cyclic"
+        self._outputs = [name for name in Answer._fields if cyclic or name != "resultant"]
         self._check_graph()
         self._probe()
 
@@ -75,7 +79,7 @@ class Artifact:
         fewer actions is padded with 1e30. Left out, the default profile decides.
         """
         feed = dict(rows) if cost is None else {**rows, "cost": cost}
-        return Answer(*self._session.run(Answer._fields, feed))
+        return Answer(*self._session.run(self._outputs, feed))
 
     def _check_graph(self) -> None:
         inputs = {node.name: node for node in self._session.get_inputs()}
@@ -99,11 +103,12 @@ class Artifact:
             "expected_cost": ["batch", "policies", "actions"],
             "decision": ["batch", "policies"],
             "margin": ["batch", "policies"],
+            "resultant": ["batch"],
         }
-        for name, type_ in _OUTPUT_TYPE.items():
+        for name in self._outputs:
             if name not in outputs:
                 raise ArtifactError(f"{self.path}: the graph has no output {name!r}")
-            self._check_tensor("output", outputs[name], type_, shapes[name])
+            self._check_tensor("output", outputs[name], _OUTPUT_TYPE[name], shapes[name])
 
     def _check_tensor(self, role: str, node: ort.NodeArg, type_: str, shape: Sequence[int | str]) -> None:
         if node.type != type_ or list(node.shape) != list(shape):

@@ -55,6 +55,7 @@ def prediction(
         # From a list of Python floats the message is filled five times as fast as from an array.
         probabilities=answer.probabilities.ravel().tolist(),
         expected_value=answer.expected_value.tolist(),
+        resultant=() if answer.resultant is None else answer.resultant.tolist(),
         decisions=policies.decisions(rules, answer),
         provider=served.artifact.provider,
     )

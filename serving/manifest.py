@@ -121,6 +121,9 @@ class Manifest(_Closed):
             raise ValueError(f"{count} labels but {len(self.values)} values")
         if any(not low < high for low, high in zip(self.values, self.values[1:], strict=False)):
             raise ValueError(f"values must rise with the labels, got {list(self.values)}")
+        period = self.topology.period
+        if period is not None and not period > self.values[-1] - self.values[0]:
+            raise ValueError(f"a period of {period:g} does not reach round the values {list(self.values)}")
         if len({i.name for i in self.inputs}) != len(self.inputs):
             raise ValueError(f"two inputs have the same name: {[i.name for i in self.inputs]}")
         for name, profile in self.profiles.items():

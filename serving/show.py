@@ -21,6 +21,8 @@ def as_table(answer: Prediction) -> str:
     table.add_column("most probable")
     table.add_column("probability", justify="right")
     table.add_column("expected value", justify="right")
+    if answer.resultant is not None:
+        table.add_column("resultant", justify="right")
     for name in answer.decisions:
         table.add_column(f"{name}: decision (expected cost, margin)")
     for row, label in enumerate(answer.most_probable):
@@ -33,6 +35,7 @@ def as_table(answer: Prediction) -> str:
             label,
             f"{answer.probabilities[row].max():.3f}",
             f"{answer.expected_value[row]:.4g}",
+            *([] if answer.resultant is None else [f"{answer.resultant[row]:.3f}"]),
             *decided,
         )
     text = io.StringIO()
@@ -51,6 +54,7 @@ def as_json(answer: Prediction) -> str:
         "labels": answer.labels,
         "probabilities": answer.probabilities.tolist(),
         "expected_value": answer.expected_value.tolist(),
+        **({} if answer.resultant is None else {"resultant": answer.resultant.tolist()}),
         "decisions": {
             name: {
                 "actions": one.actions,

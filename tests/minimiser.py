@@ -35,12 +35,13 @@ def true_distributions(classes: int = 5, seed: int = 0) -> NDArray[np.float64]:
     return np.random.default_rng(seed).dirichlet(np.ones(classes), DISTRIBUTIONS)
 
 
-def find(loss: keras.losses.Loss, q: NDArray[np.float64], starts: int = 6) -> Found:
+def find(loss: keras.losses.Loss, q: NDArray[np.float64], starts: int = 3) -> Found:
     """Minimise Σ_y q_y·loss(y, p) over p = softmax(z) for all q at once, from several starts, in float64.
 
-    Each q keeps the best of what the starts reached, so that one valley of a loss that has several does
-    not pass for its minimum.
+    None of the starts knows q. Each q keeps the best of what they reached, so that one valley of a loss
+    that has several does not pass for its minimum.
     """
+    loss = type(loss).from_config({**loss.get_config(), "dtype": "float64"})
     count, classes = q.shape
     labels = tf.tile(tf.range(classes), [count])
     weights = tf.constant(q)
@@ -57,11 +58,11 @@ def find(loss: keras.losses.Loss, q: NDArray[np.float64], starts: int = 6) -> Fo
         return float(tf.reduce_sum(rows)), gradient.numpy().ravel()
 
     random = np.random.default_rng(1)
-    best, value = np.log(q), np.full(count, np.inf)
-    for start in [np.zeros_like(q), np.log(q), *random.normal(0, 2, (starts - 2, *q.shape))]:
+    best, value = np.zeros_like(q), np.full(count, np.inf)
+    for start in [np.zeros_like(q), *random.normal(0, 1, (starts - 1, *q.shape))]:
         done = minimize(
             objective, start.ravel(), jac=True, method="L-BFGS-B",
-            options={"maxiter": 3000, "maxfun": 6000, "ftol": 1e-15, "gtol": 1e-9},
+            options={"maxiter": 1000, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-7},
         )  # fmt: skip
         z = done.x.reshape(q.shape)
         rows = expected(tf.constant(z))[0].numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Sequence
 
@@ -55,3 +56,9 @@ def median(p: Row) -> int:
         if below >= 0.5:
             return k
     return len(p) - 1
+
+
+def circular_mean(p: Row, values: Row, period: float) -> tuple[float, float]:
+    """Return arg Σ_k p_k e^{2πi v_k/period} as a value modulo the period, and the modulus."""
+    z = sum(p[k] * cmath.exp(2j * math.pi * values[k] / period) for k in range(len(p)))
+    return cmath.phase(z) * period / (2 * math.pi) % period, abs(z)

@@ -9,10 +9,11 @@ import oracle
 import pytest
 from numpy.typing import NDArray
 from servers import run_server
-from trained import Exported
+from trained import Exported, train_and_export
 
-from pipeline.data import Dataset
-from pipeline.export.graph import answering
+from pipeline.config import Config
+from pipeline.data import Dataset, load
+from pipeline.export.graph import answering, topology_of
 from serving.artifact import Artifact
 from serving.client import Client, Policy
 from serving.manifest import PADDING
@@ -41,7 +42,8 @@ def test_oracle_keras_onnx_and_grpc_agree(
     padded = np.full((1, 3, 10, 10), PADDING, np.float32)
     for policy, cost in enumerate(costs):
         padded[0, policy, :, : cost.shape[1]] = cost
-    keras = answering(exported.model, exported.manifest.inputs[0], exported.manifest.values)(rows, padded)
+    topology = topology_of(exported.manifest)
+    keras = answering(exported.model, exported.manifest.inputs[0], topology)(rows, padded)
     onnx = Artifact(exported.path, "cpu").run({"image": rows}, padded)
     reply = client.predict(rows, policies=["absolute", "asymmetric", Policy("triage", TRIAGE, ACTIONS)])
 
@@ -95,3 +97,56 @@ def _probabilities(exported: Exported, rows: NDArray[np.uint8]) -> NDArray[np.fl
     z = x @ w + b
     z = np.exp(z - z.max(axis=1, keepdims=True))
     return np.asarray(z / z.sum(axis=1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Exported]:
+    """Digits on a ring, 9 next to 0, trained and exported."""
+    config = Config.model_validate(
+        {
+            "name": "ring",
+            "data": {"source": "digits", "topology": "cyclic"},
+            "model": {"hidden": [16]},
+            "search": {"epochs": 6, "learning_rate": 0.01, "losses": ["rps"], "trials": 1},
+            "decision": {"profile": "cyclic"},
+        }
+    )
+    data = load(config)
+    return data, train_and_export(config, data, tmp_path_factory.mktemp("ring"))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 257])
+def test_a_ring_gives_one_answer_four_ways(batch: int, ring: tuple[Dataset, Exported]) -> None:
+    """Circular mean, resultant length and the decision round the ring: oracle = Keras = ONNX = gRPC."""
+    data, exported = ring
+    rows = data.features[data.parts.test][np.arange(batch) % len(data.parts.test)]
+    cost = np.array(exported.manifest.profiles["cyclic"].cost, np.float32)
+    topology = topology_of(exported.manifest)
+    p = _probabilities(exported, rows)
+    outputs = answering(exported.model, exported.manifest.inputs[0], topology)(rows, cost[None, None])
+    onnx = Artifact(exported.path, "cpu").run({"image": rows})
+    with run_server(exported.path) as server, Client(server.address) as client:
+        reply = client.predict(rows, policies=["cyclic"])
+        info = client.model("ring")
+    assert (info.topology, info.period) == ("cyclic", 10.0)
+    wanted = [oracle.circular_mean(row, topology.values, 10.0) for row in p]
+    decided = [oracle.decision(row, cost.tolist()) for row in p]
+    clear = np.array([margin for _, margin in decided]) > 1e-5
+    for value, length, action in (
+        (
+            outputs["expected_value"].numpy(),
+            outputs["resultant"].numpy(),
+            outputs["decision"].numpy()[:, 0],
+        ),
+        (onnx.expected_value, onnx.resultant, onnx.decision[:, 0]),
+        (reply.expected_value, reply.resultant, reply.decisions["cyclic"].action),
+    ):
+        np.testing.assert_allclose(length, [r for _, r in wanted], atol=1e-5)
+        apart = np.mod(value - np.array([v for v, _ in wanted]), 10.0)
+        assert (np.minimum(apart, 10 - apart) * length < 1e-4).all()
+        np.testing.assert_array_equal(action[clear], np.array([a for a, _ in decided])[clear])
+
+
+def test_linear_labels_have_no_resultant(data: Dataset, client: Client) -> None:
+    """A reply about labels on a line leaves it out."""
+    assert client.predict(data.features[:2]).resultant is None

@@ -26,7 +26,9 @@ class Exported:
 def train_and_export(config: Config, data: Dataset, folder: Path) -> Exported:
     """Train the first trial of a config and write its artifact into `folder`."""
     trial = sweep.plan(config, data)[0]
-    fitted = train.fit(data, trial.build_loss(data), trial.head, config.model, config.search, trial.seed)
+    fitted = train.fit(
+        data, trial.build_loss(config, data), trial.head, config.model, config.search, trial.seed
+    )
     manifest = describe.describe(config, data, trial, run_id="0" * 32)
     path = folder / f"{config.name}.onnx"
     graph.export(fitted.model, manifest, path)

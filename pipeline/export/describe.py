@@ -11,7 +11,7 @@ from pipeline import costs
 from pipeline.config import Config
 from pipeline.data import Dataset
 from pipeline.sweep import Trial
-from serving.manifest import Manifest, Profile, Provenance, TrainedWith
+from serving.manifest import Manifest, Profile, Provenance, Topology, TrainedWith
 
 _PACKAGES = ("ordinal", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime-gpu", "numpy")
 
@@ -20,7 +20,7 @@ def profiles(config: Config, data: Dataset) -> dict[str, Profile]:
     """Return every cost profile of a model by name; the actions are its labels."""
     return {
         name: Profile(actions=data.labels.names, cost=matrix.tolist())
-        for name, matrix in costs.profiles(config.decision, data.labels.values).items()
+        for name, matrix in costs.profiles(config.decision, data.labels.topology).items()
     }
 
 
@@ -29,13 +29,14 @@ def describe(config: Config, data: Dataset, trial: Trial, run_id: str) -> Manife
     return Manifest(
         name=config.name,
         labels=data.labels.names,
-        values=tuple(data.labels.values.tolist()),
+        values=data.labels.topology.values,
+        topology=Topology(kind=data.labels.topology.kind, period=data.labels.topology.period),
         inputs=(data.spec,),
         profiles=profiles(config, data),
         default_profile=config.decision.profile,
         loss=TrainedWith(name=trial.loss.name, parameters=trial.loss.parameters),
-        head=TrainedWith(name=trial.head),
-        proper=trial.build_loss(data).proper,
+        head=TrainedWith(name=trial.head.name, parameters=trial.head.parameters),
+        proper=trial.build_loss(config, data).proper,
         provenance=Provenance(
             data_fingerprint=data.fingerprint,
             run_id=run_id,

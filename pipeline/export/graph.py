@@ -15,6 +15,7 @@ import tf2onnx
 from onnx import numpy_helper
 
 from pipeline import decision
+from pipeline.topology import Topology
 from serving import seal
 from serving.manifest import KEY, Input, Manifest
 
@@ -29,19 +30,24 @@ _DIMENSIONS = {
 
 
 def answering(
-    model: keras.Model, spec: Input, values: tuple[float, ...]
+    model: keras.Model, spec: Input, topology: Topology
 ) -> tf.types.experimental.PolymorphicFunction:
     """Return the function that is exported: `(rows, cost) → outputs`, see `decision.decide`."""
     signature = (
         tf.TensorSpec([None, *spec.shape], spec.dtype, name=spec.name),
-        tf.TensorSpec([None, None, len(values), None], tf.float32, name="cost"),
+        tf.TensorSpec([None, None, topology.classes, None], tf.float32, name="cost"),
     )
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
     def answer(rows: tf.Tensor, cost: tf.Tensor) -> decision.Outputs:
-        return decision.decide(model(rows, training=False), cost, values)
+        return decision.decide(model(rows, training=False), cost, topology)
 
     return answer
+
+
+def topology_of(manifest: Manifest) -> Topology:
+    """Return how a manifest's labels are arranged."""
+    return Topology(manifest.values, manifest.topology.period)
 
 
 def export(model: keras.Model, manifest: Manifest, path: Path) -> None:
@@ -51,7 +57,7 @@ def export(model: keras.Model, manifest: Manifest, path: Path) -> None:
     input `cost`, and the manifest; the digest of all that seals it.
     """
     (spec,) = manifest.inputs
-    answer = answering(model, spec, manifest.values)
+    answer = answering(model, spec, topology_of(manifest))
     with _quiet_conversion():
         graph_model, _ = tf2onnx.convert.from_function(
             answer, input_signature=answer.input_signature, opset=OPSET, large_model=False
@@ -63,7 +69,8 @@ def export(model: keras.Model, manifest: Manifest, path: Path) -> None:
     # An initializer with the name of an input is that input's default.
     graph.initializer.append(numpy_helper.from_array(default[np.newaxis, np.newaxis], "cost"))
     graph_model.producer_name = "ordinal"
-    graph_model.doc_string = f"{manifest.name}: {' < '.join(manifest.labels)}"
+    arrow = " < " if manifest.topology.kind == "linear" else " → "
+    graph_model.doc_string = f"{manifest.name}: {arrow.join(manifest.labels)}"
     onnx.helper.set_model_props(graph_model, {KEY: manifest.to_json(), seal.KEY: seal.BLANK})
     path.write_bytes(seal.seal(graph_model.SerializeToString()))
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from pipeline.errors import ExportError
-from pipeline.export.graph import answering
+from pipeline.export.graph import answering, topology_of
+from pipeline.topology import Topology
 from serving.artifact import Answer, Artifact
 
 BATCHES = (1, 3, 257)
@@ -39,10 +40,10 @@ def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int 
     _check_file(path)
     artifact = Artifact(path, "cpu")
     (spec,) = artifact.manifest.inputs
-    answer = answering(model, spec, artifact.manifest.values)
+    topology = topology_of(artifact.manifest)
+    answer = answering(model, spec, topology)
     profile = artifact.manifest.profiles[artifact.manifest.default_profile]
     default = np.asarray(profile.cost, np.float32)[np.newaxis, np.newaxis]
-    largest_value = max(map(abs, artifact.manifest.values))
     random = np.random.default_rng(seed)
     worst = 0.0
     for batch in BATCHES:
@@ -54,33 +55,40 @@ def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int 
             exported = artifact.run({spec.name: drawn}, asked)
             outputs = answer(drawn, default if asked is None else asked)
             kept = Answer(**{name: tensor.numpy() for name, tensor in outputs.items()})
-            worst = max(worst, compare(kept, exported, largest_value))
+            worst = max(worst, compare(kept, exported, topology))
     return worst
 
 
-def compare(expected: Answer, actual: Answer, largest_value: float) -> float:
+def compare(expected: Answer, actual: Answer, topology: Topology) -> float:
     """Return the largest relative difference of two answers to the same rows.
 
     Sums and differences of float32 numbers are as exact as the largest of those numbers: expected
     costs and margins are compared relative to the largest expected cost of their policy, expected values
-    relative to the largest label value, probabilities as they are. A margin that is smaller than
-    `TOLERANCE` by the same measure is a tie, which may fall either way.
+    relative to the largest label value, probabilities and resultant lengths as they are. A margin that
+    is smaller than `TOLERANCE` by the same measure is a tie, which may fall either way. A mean on a ring
+    is compared along the arc, relative to the period and the less strictly the shorter its resultant.
 
     Raises ExportError where an output differs by more than `TOLERANCE`.
     """
     costs = np.maximum(np.abs(expected.expected_cost).max(axis=2), np.finfo(np.float32).tiny)  # (batch, P)
-    sizes = {
+    sizes: dict[str, NDArray[np.float32] | np.float32] = {
         "probabilities": np.float32(1),
-        "expected_value": np.float32(largest_value or 1),
+        "expected_value": np.float32(max(map(abs, topology.values)) or 1),
         "expected_cost": costs[..., np.newaxis],
         "margin": costs,
     }
+    if expected.resultant is not None:
+        sizes["resultant"] = np.float32(1)
     worst = 0.0
     for name, size in sizes.items():
         ours, theirs = getattr(expected, name), getattr(actual, name)
         if ours.shape != theirs.shape:
             raise ExportError(f"{name}: Keras gives shape {ours.shape}, the exported graph {theirs.shape}")
-        difference = float(np.max(np.abs(ours - theirs) / size))
+        apart = np.abs(ours - theirs)
+        if name == "expected_value" and expected.resultant is not None and topology.period is not None:
+            apart = np.minimum(apart, topology.period - apart) * expected.resultant
+            size = np.float32(topology.period)
+        difference = float(np.max(apart / size))
         if not difference <= TOLERANCE:
             raise ExportError(
                 f"{name}: the exported graph differs from Keras by {difference:.2g}, "

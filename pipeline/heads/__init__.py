@@ -9,13 +9,13 @@ from typing import Any
 from keras import KerasTensor
 
 from pipeline.errors import InputError, choice
-from pipeline.heads.cumulative import coral, cumulative
+from pipeline.heads.cumulative import Thresholds, coral, cumulative
 from pipeline.heads.parametric import binomial, poisson, unimodal
 from pipeline.heads.softmax import softmax
 from pipeline.heads.stepwise import conditional, stick_breaking
 from pipeline.topology import Kind
 
-__all__ = ["NAMES", "build", "check", "parameters"]
+__all__ = ["NAMES", "Thresholds", "build", "check", "parameters"]
 
 NAMES = (
     "softmax",

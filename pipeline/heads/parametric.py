@@ -27,7 +27,7 @@ def binomial_log_probabilities(score: KerasTensor, classes: int) -> KerasTensor:
         Networks, 2008; Beckham, Pal, Unimodal Probability Distributions for Deep Ordinal Classification,
         ICML 2017.
 
-    >>> np.exp(binomial_log_probabilities(np.zeros((1, 1), "float32"), 3)).round(4).tolist()
+    >>> np.exp(binomial_log_probabilities(np.zeros((1, 1)), 3)).round(4).tolist()
     [[0.25, 0.5, 0.25]]
     """
     k = np.arange(classes)
@@ -51,7 +51,7 @@ def poisson_log_probabilities(score: KerasTensor, temperature: KerasTensor, clas
     Reference:
         Beckham, Pal, Unimodal Probability Distributions for Deep Ordinal Classification, ICML 2017.
 
-    >>> one = np.array([[np.log(np.e - 1)]], "float32")  # softplus of it is 1
+    >>> one = np.array([[np.log(np.e - 1)]])  # softplus of it is 1
     >>> np.exp(poisson_log_probabilities(one, 1.0, 3)).round(4).tolist()
     [[0.4, 0.4, 0.2]]
     """
@@ -75,7 +75,7 @@ def unimodal_log_probabilities(eta: KerasTensor) -> KerasTensor:
     Reference:
         Dey, Merugu, Kaveri, Conformal Prediction Sets for Ordinal Classification (COPOC), NeurIPS 2023.
 
-    >>> np.exp(unimodal_log_probabilities(np.array([[-1.0, 1.0, 1.0]], "float32"))).round(4).tolist()
+    >>> np.exp(unimodal_log_probabilities(np.array([[-1.0, 1.0, 1.0]]))).round(4).tolist()
     [[0.2119, 0.5761, 0.2119]]
     """
     classes = eta.shape[-1]

@@ -26,7 +26,7 @@ def conditional_log_probabilities(z: KerasTensor) -> KerasTensor:
         Probabilities (CORN), Pattern Analysis and Applications, 2023; Jenkinson and others, Universally
         rank consistent ordinal regression in neural networks (CONDOR), 2021.
 
-    >>> p = np.exp(conditional_log_probabilities(np.zeros((1, 2), "float32")).numpy())
+    >>> p = np.exp(conditional_log_probabilities(np.zeros((1, 2))).numpy())
     >>> p.round(4).tolist()
     [[0.5, 0.25, 0.25]]
     """

@@ -38,7 +38,7 @@ def weighted_disagreement(
 
     >>> distance = Topology.of(range(2)).distances()
     >>> y, half = np.array([0, 1]), np.log([[0.5, 0.5], [0.5, 0.5]])
-    >>> float(weighted_disagreement(y, half, distance, np.ones(2)))
+    >>> round(float(weighted_disagreement(y, half, distance, np.ones(2))), 4)
     1.0
     """
     s = ops.reshape(ops.cast(row_weight, log_p.dtype), (-1, 1))  # (batch, 1)

@@ -51,7 +51,8 @@ def unimodality_penalty(
 
     >>> line = Topology.of(range(3))
     >>> log_p = np.log([[0.5, 0.125, 0.375]])
-    >>> unimodality_penalty(np.array([0]), log_p, line.edges(), falling(line), 0.0).numpy().tolist()
+    >>> penalty = unimodality_penalty(np.array([0]), log_p, line.edges(), falling(line), 0.0)
+    >>> penalty.numpy().round(4).tolist()
     [0.25]
     """
     rise = ops.matmul(ops.exp(log_p), ops.convert_to_tensor(edges, dtype=log_p.dtype))  # (batch, E)

@@ -25,17 +25,20 @@ def trial_parameters(config: Config, data: Dataset, trial: Trial, *, proper: boo
     """Return the parameters of one trial; those of the loss as it really has them, defaults included."""
     loss = {
         f"loss.{key}": value
-        for key, value in trial.build_loss(data).get_config().items()
-        if key not in {"name", "reduction", "dtype", "values", "classes"}
+        for key, value in trial.build_loss(config, data).get_config().items()
+        if key not in {"name", "reduction", "dtype", "values", "period"}
     }
-    if "loss.lam" in loss:  # comparable between data sets: the loss of an error across the whole scale
-        span = float(data.labels.values[-1] - data.labels.values[0])
+    if trial.loss.name == "expected_value":
+        # Comparable between data sets: the loss of an error across the whole scale.
+        values = data.labels.topology.values
+        span = values[-1] - values[0]
         loss["loss.lam_scaled"] = loss["loss.lam"] * span**2
     return {
         "loss": trial.loss.name,
         **loss,
         "loss.proper": proper,
-        "head": trial.head,
+        "head": trial.head.name,
+        **{f"head.{key}": value for key, value in trial.head.parameters.items()},
         "seed": trial.seed,
         **{f"model.{key}": value for key, value in config.model.model_dump().items()},
         **{
@@ -51,7 +54,7 @@ def comparison(trials: Sequence[tuple[str, dict[str, float], float, bool]]) -> s
     Args:
         trials: Title, validation metrics, seconds, and whether it was chosen, of each.
     """
-    names = ("realised_cost", "expected_cost", "accuracy", "mae", "rps", "nll")
+    names = ("realised_cost", "expected_cost", "accuracy", "mae", "qwk", "rps", "nll")
     lines = [
         f"| trial | {' | '.join(name.replace('_', ' ') for name in names)} | seconds |",
         f"|---|{'---:|' * (len(names) + 1)}",

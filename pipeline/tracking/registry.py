@@ -76,4 +76,6 @@ def _signature(manifest: Manifest) -> ModelSignature:
         TensorSpec(np.dtype("int64"), (-1, -1), "decision"),
         TensorSpec(single, (-1, -1), "margin"),
     ]
+    if manifest.topology.kind == "cyclic":
+        outputs.append(TensorSpec(single, (-1,), "resultant"))
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))

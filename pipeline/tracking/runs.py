@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,10 @@ class Run:
     def figure(self, figure: Figure, name: str) -> None:
         """Keep a picture."""
         self._client.log_figure(self.id, figure, name)
+
+    def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """Keep rows that all have the same keys as a table; MLflow shows a `.json` as one."""
+        self._client.log_table(self.id, {key: [row[key] for row in rows] for key in rows[0]}, name)
 
     def file(self, path: Path, folder: str | None = None) -> None:
         """Keep a file."""

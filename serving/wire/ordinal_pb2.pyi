@@ -84,7 +84,7 @@ class Decision(_message.Message):
     def __init__(self, policy: _Optional[str] = ..., actions: _Optional[_Iterable[str]] = ..., action: _Optional[_Iterable[int]] = ..., expected_cost: _Optional[_Iterable[float]] = ..., margin: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("request_id", "model", "version", "rows", "labels", "probabilities", "expected_value", "decisions", "provider")
+    __slots__ = ("request_id", "model", "version", "rows", "labels", "probabilities", "expected_value", "decisions", "provider", "resultant")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +94,7 @@ class PredictResponse(_message.Message):
     EXPECTED_VALUE_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    RESULTANT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     version: str
@@ -103,7 +104,8 @@ class PredictResponse(_message.Message):
     expected_value: _containers.RepeatedScalarFieldContainer[float]
     decisions: _containers.RepeatedCompositeFieldContainer[Decision]
     provider: str
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., rows: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., probabilities: _Optional[_Iterable[float]] = ..., expected_value: _Optional[_Iterable[float]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ..., provider: _Optional[str] = ...) -> None: ...
+    resultant: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., rows: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., probabilities: _Optional[_Iterable[float]] = ..., expected_value: _Optional[_Iterable[float]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ..., provider: _Optional[str] = ..., resultant: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model", "version")

@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from pipeline.config import Decision
 from pipeline.costs import cost_matrix, decide, profiles
 from pipeline.errors import InputError
+from pipeline.topology import Topology
 
-STEPS = np.arange(4.0)
+STEPS = Topology.of(range(4)).offsets()
+
+
+def _steps(classes: int) -> NDArray[np.float64]:
+    return Topology.of(range(classes)).offsets()
 
 
 def test_the_profiles_written_out() -> None:
     """cost[true, action] of each profile, for three labels."""
-    three = np.arange(3.0)
+    three = _steps(3)
     assert cost_matrix("zero_one", three, 1, 1).tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
     assert cost_matrix("absolute", three, 1, 1).tolist() == [[0, 1, 2], [1, 0, 1], [2, 1, 0]]
     assert cost_matrix("quadratic", three, 1, 1).tolist() == [[0, 1, 4], [1, 0, 1], [4, 1, 0]]
@@ -27,7 +32,11 @@ def test_the_profiles_written_out() -> None:
 
 def test_distances_can_be_in_label_values() -> None:
     """With values as positions the distance is theirs, not the steps'."""
-    assert cost_matrix("absolute", np.array([0.0, 1, 10]), 1, 1)[0].tolist() == [0, 1, 10]
+    assert cost_matrix("absolute", Topology.of([0, 1, 10]).offsets("values"), 1, 1)[0].tolist() == [
+        0,
+        1,
+        10,
+    ]
 
 
 @given(strategies.simplex_rows())
@@ -36,8 +45,7 @@ def test_zero_one_decides_for_the_mode(p: NDArray[np.float64]) -> None:
     first, second = np.sort(p, axis=1)[:, -1], np.sort(p, axis=1)[:, -2]
     assume((first - second).min() > 1e-9)
     assert (
-        decide(p, cost_matrix("zero_one", np.arange(p.shape[1]), 1, 1)).tolist()
-        == p.argmax(axis=1).tolist()
+        decide(p, cost_matrix("zero_one", _steps(p.shape[1]), 1, 1)).tolist() == p.argmax(axis=1).tolist()
     )
 
 
@@ -47,7 +55,7 @@ def test_absolute_decides_for_the_median(p: NDArray[np.float64]) -> None:
     assume(
         np.abs(np.cumsum(p[0]) - 0.5).min() > 1e-9
     )  # with mass of exactly one half, two labels are medians
-    assert decide(p, cost_matrix("absolute", np.arange(p.shape[1]), 1, 1)).tolist() == [oracle.median(p[0])]
+    assert decide(p, cost_matrix("absolute", _steps(p.shape[1]), 1, 1)).tolist() == [oracle.median(p[0])]
 
 
 @given(strategies.simplex_rows(most=1))
@@ -55,7 +63,7 @@ def test_quadratic_decides_for_the_rounded_mean(p: NDArray[np.float64]) -> None:
     """Under squared costs the label nearest to the expected value costs least."""
     mean = oracle.expected_value(p[0], np.arange(float(p.shape[1])))
     assume(abs(mean % 1 - 0.5) > 1e-9)
-    assert decide(p, cost_matrix("quadratic", np.arange(p.shape[1]), 1, 1)).tolist() == [round(mean)]
+    assert decide(p, cost_matrix("quadratic", _steps(p.shape[1]), 1, 1)).tolist() == [round(mean)]
 
 
 def test_asymmetric_costs_shift_the_decision() -> None:
@@ -87,6 +95,30 @@ def test_costs_are_those_of_the_true_label() -> None:
 
 def test_a_cost_beyond_all_measure_is_refused() -> None:
     """Costs stay below what pads a narrower policy, or the padding would win."""
-    values = np.array([0.0, 1e200])
+    far = Topology.of([0.0, 1e200])
     with pytest.raises(InputError, match=r"a cost of profile 'absolute' is 1e\+200, must be below 1e\+30"):
-        profiles(Decision(scale="values"), values)
+        profiles(Decision(scale="values"), far)
+
+
+def test_profiles_of_a_ring_go_the_shorter_way() -> None:
+    """Every profile has its cyclic twin; deciding 0 for a true 4 of five is one step too high."""
+    ring = Topology.of(range(5), period=5)
+    matrices = profiles(Decision(profile="cyclic", under=1, over=3), ring)
+    assert list(matrices) == ["zero_one", "absolute", "quadratic", "asymmetric", "cyclic"]
+    assert matrices["cyclic"][4].tolist() == [1, 2, 2, 1, 0]
+    assert matrices["absolute"].tolist() == matrices["cyclic"].tolist()
+    assert matrices["quadratic"][4].tolist() == [1, 4, 4, 1, 0]
+    assert matrices["asymmetric"][4].tolist() == [3, 6, 2, 1, 0]
+
+
+def test_distances_round_a_ring_can_be_in_label_values() -> None:
+    """The gap that closes the ring counts as the period says."""
+    ring = Topology.of([0, 10, 100], period=110)
+    assert profiles(Decision(scale="values"), ring)["absolute"][0].tolist() == [0, 10, 10]
+
+
+def test_the_cyclic_profile_is_refused_on_a_line() -> None:
+    """The error says what it is for, and which profiles there are."""
+    assert "cyclic" not in profiles(Decision(), Topology.of(range(3)))
+    with pytest.raises(InputError, match=r"'cyclic' is for labels on a ring .*allowed: zero_one, absolute"):
+        profiles(Decision(profile="cyclic"), Topology.of(range(3)))

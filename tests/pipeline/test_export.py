@@ -8,16 +8,21 @@ import keras
 import numpy as np
 import onnx
 import onnxruntime as ort
+import oracle
 import pytest
 from onnx import numpy_helper
 from trained import Exported
 
-from pipeline.data import Dataset
+from pipeline import heads, models, preprocess
+from pipeline.config import Config, Model, Named
+from pipeline.data import Dataset, load
 from pipeline.errors import ExportError
 from pipeline.evaluate import evaluate
-from pipeline.export import graph, verify
+from pipeline.export import describe, graph, verify
+from pipeline.sweep import plan
+from pipeline.topology import Topology
 from serving import seal
-from serving.artifact import Artifact
+from serving.artifact import Answer, Artifact
 from serving.errors import ArtifactError
 from serving.manifest import KEY
 
@@ -129,23 +134,16 @@ def test_evaluation_scores_the_file(exported: Exported, data: Dataset) -> None:
 @pytest.mark.parametrize("backbone", ["linear", "cnn"])
 def test_every_backbone_exports(backbone: str, exported: Exported, data: Dataset, tmp_path: Path) -> None:
     """Untrained networks of the other backbones pass the same verification."""
-    from pipeline import models, preprocess
-    from pipeline.config import Model
-
     settings = Model.model_validate({"backbone": backbone, "hidden": [4]})
-    model = models.build(settings, data.spec, preprocess.fit_scaling(data.features), "softmax", 10)
+    model = models.build(
+        settings, data.spec, preprocess.fit_scaling(data.features), Named(name="softmax"), 10
+    )
     graph.export(model, exported.manifest, tmp_path / "model.onnx")
     assert verify.verify(tmp_path / "model.onnx", model, data.features) < verify.TOLERANCE
 
 
 def test_a_table_exports(table: Path, tmp_path: Path) -> None:
     """A table's columns are scaled inside the graph, constant columns included."""
-    from pipeline import models, preprocess
-    from pipeline.config import Config, Model
-    from pipeline.data import load
-    from pipeline.export import describe
-    from pipeline.sweep import plan
-
     config = Config.model_validate({"name": "table", "data": {"source": str(table)}})
     data = load(config)
     x = data.features * np.array([1000, 1, 0], np.float32) + np.array([5, 0, 7], np.float32)
@@ -153,7 +151,7 @@ def test_a_table_exports(table: Path, tmp_path: Path) -> None:
     scaled = scaling(x).numpy()
     np.testing.assert_allclose(scaled.mean(axis=0), [0, 0, 0], atol=1e-3)
     np.testing.assert_allclose(scaled.std(axis=0), [1, 1, 0], atol=1e-3)
-    model = models.build(Model(), data.spec, scaling, "softmax", 4)
+    model = models.build(Model(), data.spec, scaling, Named(name="softmax"), 4)
     manifest = describe.describe(config, data, plan(config, data)[0], "run")
     graph.export(model, manifest, tmp_path / "table.onnx")
     assert verify.verify(tmp_path / "table.onnx", model, x) < verify.TOLERANCE
@@ -162,12 +160,6 @@ def test_a_table_exports(table: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("unit", [1e-3, 100, 1e6])
 def test_labels_of_any_size_export(unit: float, table: Path, tmp_path: Path) -> None:
     """Verification measures differences by the size of costs and values, whatever their unit."""
-    from pipeline import models, preprocess
-    from pipeline.config import Config, Model
-    from pipeline.data import load
-    from pipeline.export import describe
-    from pipeline.sweep import plan
-
     labels = {"labels": ["0", "1", "2", "3"], "values": [k * unit for k in range(4)]}
     decision = {"profile": "quadratic", "scale": "values"}
     config = Config.model_validate(
@@ -175,6 +167,70 @@ def test_labels_of_any_size_export(unit: float, table: Path, tmp_path: Path) -> 
     )
     data = load(config)
     scaling = preprocess.fit_scaling(data.features)
-    model = models.build(Model(), data.spec, scaling, "softmax", 4)
+    model = models.build(Model(), data.spec, scaling, Named(name="softmax"), 4)
     graph.export(model, describe.describe(config, data, plan(config, data)[0], "run"), tmp_path / "t.onnx")
     assert verify.verify(tmp_path / "t.onnx", model, data.features) < verify.TOLERANCE
+
+
+HEADS = [
+    *({"name": name} for name in heads.NAMES),
+    *({"name": "cumulative", "link": link} for link in ("probit", "cloglog")),
+]
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: "-".join(head.values()))
+def test_every_head_exports(head: dict[str, str], classes: int, table: Path, tmp_path: Path) -> None:
+    """Untrained networks on each head, also for two labels, pass the same verification."""
+    with np.load(table) as archive:
+        np.savez(table, x=archive["x"], y=np.minimum(archive["y"], classes - 1))
+    search = {"heads": [head], "trials": 1}
+    config = Config.model_validate({"name": "t", "data": {"source": str(table)}, "search": search})
+    data = load(config)
+    (trial,) = plan(config, data)
+    scaling = preprocess.fit_scaling(data.features)
+    model = models.build(Model(hidden=(4,)), data.spec, scaling, trial.head, classes)
+    graph.export(model, describe.describe(config, data, trial, "run"), tmp_path / "t.onnx")
+    assert verify.verify(tmp_path / "t.onnx", model, data.features) < verify.TOLERANCE
+    assert Artifact(tmp_path / "t.onnx", "cpu").manifest.head.name == head["name"]
+
+
+def test_a_ring_exports_its_resultant(table: Path, tmp_path: Path) -> None:
+    """Cyclic labels with unequal values: the file says how sure the mean is, and equals Keras."""
+    labels = {"labels": ["0", "1", "2", "3"], "values": [0, 90, 180, 300]}
+    ring = {"topology": "cyclic", "period": 360}
+    config = Config.model_validate({"name": "t", "data": {"source": str(table), **labels, **ring}})
+    data = load(config)
+    scaling = preprocess.fit_scaling(data.features)
+    model = models.build(Model(), data.spec, scaling, Named(name="softmax"), 4)
+    graph.export(model, describe.describe(config, data, plan(config, data)[0], "run"), tmp_path / "t.onnx")
+    assert verify.verify(tmp_path / "t.onnx", model, data.features) < verify.TOLERANCE
+    session = ort.InferenceSession(tmp_path / "t.onnx", providers=["CPUExecutionProvider"])
+    assert ("resultant", ["batch"]) in [(o.name, o.shape) for o in session.get_outputs()]
+    answer = Artifact(tmp_path / "t.onnx", "cpu").run({"numeric": data.features[:9]})
+    for p, value, length in zip(answer.probabilities, answer.expected_value, answer.resultant, strict=True):
+        wanted = oracle.circular_mean(p.tolist(), [0, 90, 180, 300], 360)
+        assert (value, length) == (pytest.approx(wanted[0], abs=0.01), pytest.approx(wanted[1], abs=1e-5))
+
+
+def test_a_difference_along_the_ring_is_measured_by_the_resultant() -> None:
+    """359.9 and 0.1 of 360 are near; far apart counts only where there is a direction."""
+    ring = Topology.of([0, 90, 180, 270], period=360)
+
+    def answer(value: float, resultant: float) -> Answer:
+        one = np.ones((1, 1, 2), np.float32)
+        return Answer(
+            probabilities=np.full((1, 4), 0.25, np.float32),
+            expected_value=np.array([value], np.float32),
+            expected_cost=one,
+            decision=np.zeros((1, 1), np.int64),
+            margin=one[..., 0] * 0,
+            resultant=np.array([resultant], np.float32),
+        )
+
+    assert verify.compare(answer(359.999, 1.0), answer(0.001, 1.0), ring) < 1e-5
+    assert verify.compare(answer(90, 1e-7), answer(180, 1e-7), ring) < 1e-5
+    with pytest.raises(ExportError, match="expected_value: the exported graph differs"):
+        verify.compare(answer(90, 0.5), answer(91, 0.5), ring)
+    with pytest.raises(ExportError, match="resultant: the exported graph differs"):
+        verify.compare(answer(90, 0.5), answer(90, 0.6), ring)

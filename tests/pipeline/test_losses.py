@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from sklearn.metrics import brier_score_loss, cohen_kappa_score, log_loss
 
-from pipeline import losses
+from pipeline import losses, metrics
 from pipeline.errors import InputError
 from pipeline.topology import Topology
 
@@ -252,6 +252,18 @@ def test_on_a_ring_nine_is_next_to_zero() -> None:
         below, above, opposite = _rows(name, {}, [9, 9, 9], p, ring)
         assert above == pytest.approx(below, rel=1e-5), name
         assert opposite > above, name
+
+
+@pytest.mark.parametrize("topology", [LINE, RING], ids=lambda topology: topology.kind)
+def test_a_loss_equals_its_metric(topology: Topology) -> None:
+    """On the same numbers RPS, Brier and cross-entropy are the metrics of the same names."""
+    random = np.random.default_rng(0)
+    p, y = random.dirichlet(np.ones(5), 50), random.integers(0, 5, 50)
+    rps = metrics.ranked_probability_score(y, p, topology) * 4  # normalised by K − 1
+    assert _rows("rps", {}, y, p, topology).mean() == pytest.approx(rps, rel=1e-5)
+    assert _rows("brier", {}, y, p, topology).mean() == pytest.approx(metrics.brier_score(y, p), rel=1e-5)
+    nll = metrics.negative_log_likelihood(y, p)
+    assert _rows("cross_entropy", {}, y, p, topology).mean() == pytest.approx(nll, rel=1e-5)
 
 
 @pytest.mark.parametrize("classes", [5, 6])

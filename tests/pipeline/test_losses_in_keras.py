@@ -112,8 +112,12 @@ def _rows() -> tuple[np.ndarray, np.ndarray]:
     return x, np.digitize(x[:, 0], [-1, -0.3, 0.3, 1])
 
 
+# One method of each loss on each head; the others differ in constants alone.
+ONE_OF_EACH = list({(method.loss, method.head): method for method in reversed(losses.METHODS)}.values())
+
+
 @pytest.mark.usefixtures("mixed_precision")
-@pytest.mark.parametrize("method", losses.METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", ONE_OF_EACH, ids=lambda method: method.name)
 def test_a_method_trains_under_xla_in_mixed_precision_with_weights(method: losses.Method) -> None:
     """Fit on integer labels, compiled by XLA, float16 inside, with sample weights: the loss falls."""
     keras.utils.set_random_seed(0)
