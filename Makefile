@@ -20,7 +20,7 @@ GENERATE = $(BIN)/python -m grpc_tools.protoc -Iserving/wire=protos/ordinal/v1 \
 .PHONY: help
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
-		printf '  make %-12s %s\n' "$$name" "$$text"; done
+		printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 $(READY): requirements.lock
 	@[ -n "$(PYTHON)" ] || { echo "needs Python 3.11, 3.12 or 3.13 with its venv module" \
@@ -56,6 +56,20 @@ check: $(READY) ## Format, lint, types, who imports whom, generated code
 		diff -r --exclude=__pycache__ --exclude=__init__.py "$$fresh/serving/wire" serving/wire || \
 		{ echo "serving/wire is not what protos/ generates: run make protos"; exit 1; }
 	@echo "check: all good"
+
+.PHONY: docs
+docs: $(READY) ## Make docs/losses.md and its pictures from the code
+	@$(BIN)/python docs/generate.py
+
+.PHONY: bench-losses
+bench-losses: $(READY) ## What a training step costs with each loss, beside Keras' own
+	@$(BIN)/python benchmarks/losses.py
+	@$(BIN)/python benchmarks/losses.py --cyclic
+
+.PHONY: bench-mnist
+bench-mnist: $(READY) ## Whether knowing the order helps on MNIST: docs/mnist.md; SOURCE=mnist or a folder of IDX files
+	@$(BIN)/python benchmarks/mnist.py $(or $(SOURCE),mnist)
+	@$(BIN)/python benchmarks/mnist_page.py
 
 .PHONY: format
 format: $(READY) ## Format the code and mend what lint can mend

@@ -74,7 +74,7 @@ def contenders(names: tuple[str, ...], topology: Topology, *, jit: bool) -> dict
 
 
 def main() -> None:
-    """Measure, print the table; with `--check` exit 1 where a loss on the softmax head is above the bar."""
+    """Measure, and print the table and which losses on the softmax head are above the bar."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(losses.NAMES), help="methods; default: all")
     parser.add_argument("--rounds", type=int, default=150)

@@ -179,7 +179,7 @@ def evaluate_artifact(path: Path, data: Dataset, run: Run) -> dict[str, float]:
     labels = artifact.manifest.labels
     run.table(
         [{"label": label, **own} for label, own in zip(labels, evaluation.by_class, strict=True)],
-        "classes.json",
+        "classes.csv",
     )
     title = f"champion, test, {artifact.manifest.default_profile} cost"
     run.figure(figures.confusion(evaluation.confusion, labels, title), "confusion.png")

@@ -86,10 +86,10 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "expected_value", ExpectedValue,
-        "−log p_y + λ·½(Σ_j v_j p_j − v_y)²; on a ring λ·½(period/2π)²·|z − u_y|²",
+        "−log p_y + λ·½(Σ_j v_j p_j − v_y)²; on a ring (period/2π)²·|z − u_y|² in place of the square",
         "the expected value, beside the log score",
         "The expected value is what is used; values are unequally spaced",
-        "An answer on Stack Exchange, the first seed",
+        "An answer on Stack Exchange about MNIST",
         gap=0, kept=1,
     ),
     Method(
@@ -97,7 +97,7 @@ METHODS: tuple[Method, ...] = (
         "−log p_y + Σ_i p_i·w(d_i), w linear, quadratic or given",
         "less probability far from the truth, beside the log score",
         "Fewer far mistakes matter more than honest probabilities",
-        "A question on Stack Exchange, the second seed",
+        "A question on Stack Exchange, 2021",
         gap=0.13, kept=0.88,
     ),
     Method(
@@ -130,7 +130,7 @@ METHODS: tuple[Method, ...] = (
         "little mass far from the truth",
         "Kappa and MAE of the mode are what counts; calibrate before costs decide",
         "Polat and others 2022",
-        gap=0.31, kept=0.72,
+        gap=0.31, kept=0.70,
     ),
     Method(
         "oll", ClassDistanceWeighted,
@@ -138,7 +138,7 @@ METHODS: tuple[Method, ...] = (
         "the same by its other name",
         "As cdw_ce",
         "Castagnos and others, COLING 2022",
-        fixed={"margin": 0.0}, gap=0.31, kept=0.72,
+        fixed={"margin": 0.0}, gap=0.31, kept=0.70,
     ),
     Method(
         "sord", SoftLabels,
@@ -146,7 +146,7 @@ METHODS: tuple[Method, ...] = (
         "soft labels that fall with distance",
         _SOFT_USE,
         "Díaz and Marathe, CVPR 2019",
-        fixed={"kind": "exponential", "eta": 1.0}, gap=0.18, kept=0.60,
+        fixed={"kind": "exponential", "eta": 1.0}, gap=0.18, kept=0.62,
     ),
     Method(
         "slace", Slace,

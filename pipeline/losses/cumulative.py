@@ -136,7 +136,7 @@ class CumulativeCrossEntropy(keras.losses.Loss):
             if weights.shape != (thresholds,) or not (np.isfinite(weights).all() and weights.min() > 0):
                 raise ValueError(
                     f"importance must be {thresholds} finite numbers > 0, one for each threshold, "
-                    f"got {list(importance)}"
+                    f"got {importance!r}"
                 )
         super().__init__(name=name, **kwargs)
         self.topology = topology

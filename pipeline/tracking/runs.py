@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,8 +58,12 @@ class Run:
         self._client.log_figure(self.id, figure, name)
 
     def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
-        """Keep rows that all have the same keys as a table; MLflow shows a `.json` as one."""
-        self._client.log_table(self.id, {key: [row[key] for row in rows] for key in rows[0]}, name)
+        """Keep rows that all have the same keys as a `.csv`, which MLflow shows as a table."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        self._client.log_text(self.id, text.getvalue(), name)
 
     def file(self, path: Path, folder: str | None = None) -> None:
         """Keep a file."""
