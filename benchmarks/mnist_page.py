@@ -80,8 +80,9 @@ def _differences(measured: dict[str, Any]) -> str:
         for column in COLUMNS:
             sign = -1 if column == "accuracy" else 1
             better = [sign * (r[column] - b[column]) < 0 for r, b in zip(results, baseline, strict=True)]
-            share = np.mean([r[column] for r in results]) / np.mean([b[column] for b in baseline]) - 1
-            cells.append(f"{100 * share:+.1f} %, better {sum(better)} of {len(better)}")
+            ratio = np.mean([r[column] for r in results]) / np.mean([b[column] for b in baseline])
+            change = f"× {ratio:.0f}" if ratio > 2 else f"{100 * (ratio - 1):+.1f} %".replace("-", "−")
+            cells.append(f"{change}, {sum(better)} of {len(better)}")
         lines.append(f"| {_title(key)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -63,7 +63,7 @@ class Data(_Closed):
         default="linear",
         description="'linear', or 'cyclic' where the last label is next to the first: months, directions.",
     )
-    period: Annotated[float, Field(gt=0)] | None = Field(
+    period: Annotated[float, Field(gt=0, strict=True)] | None = Field(
         default=None,
         description="Of 'cyclic': the distance once round, in label values; default: one more equal step.",
     )

@@ -10,7 +10,7 @@ import keras
 from pipeline import costs, heads, losses, models
 from pipeline.config import Config, Named
 from pipeline.data import Dataset
-from pipeline.errors import InputError
+from pipeline.errors import InputError, choice
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,13 @@ def plan(config: Config, data: Dataset) -> list[Trial]:
     for number in range(config.search.trials):
         round_, place = divmod(number, len(pairs))
         trials.append(Trial(number, *pairs[place], seed=config.search.seed + round_))
+    kind = data.labels.topology.kind
+    for head in config.search.heads:
+        heads.check(head.name, head.parameters, kind)
     for trial in trials[: len(pairs)]:
-        heads.check(trial.head.name, trial.head.parameters, data.labels.topology.kind)
+        if losses.method(trial.loss.name).head:
+            where = f"search.losses: {trial.loss.name}"
+            heads.check(trial.head.name, trial.head.parameters, kind, where)
         trial.build_loss(config, data)
     return trials
 
@@ -68,9 +73,11 @@ def _on_heads(loss: Named, chosen: tuple[Named, ...]) -> list[tuple[Named, Named
     method = losses.method(loss.name)
     if not method.head:
         return [(loss, head) for head in chosen]
-    for_loss = losses.parameters(method)
+    for_loss, for_head = losses.parameters(method), heads.parameters(method.head)
     own: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     for name, value in loss.parameters.items():
-        (rest if name in heads.parameters(method.head) and name not in for_loss else own)[name] = value
+        if name not in (*for_loss, *for_head):
+            raise choice(f"search.losses: {loss.name}", "parameter is named", name, [*for_loss, *for_head])
+        (own if name in for_loss else rest)[name] = value
     return [(Named(name=loss.name, **own), Named(name=method.head, **rest))]

@@ -31,10 +31,9 @@ def conditional_log_probabilities(z: KerasTensor) -> KerasTensor:
     [[0.5, 0.25, 0.25]]
     """
     steps = z.shape[-1]
-    so_far = np.triu(np.ones((steps, steps + 1)))  # of label k: steps 0 … k, the last has all of them
-    further = ops.log_sigmoid(z)
-    stop = ops.pad(z, [[0, 0], [0, 1]])  # log σ(−z) = log σ(z) − z
-    return ops.matmul(further, ops.convert_to_tensor(so_far, dtype=z.dtype)) - stop
+    before = np.triu(np.ones((steps, steps + 1)), 1)  # of label k: the steps 0 … k−1
+    came = ops.matmul(ops.log_sigmoid(z), ops.convert_to_tensor(before, dtype=z.dtype))
+    return came + ops.pad(ops.log_sigmoid(-z), [[0, 0], [0, 1]])
 
 
 @keras.saving.register_keras_serializable("ordinal")

@@ -54,17 +54,21 @@ def build(
     """
     found = method(name)
     allowed = parameters(found)
-    for parameter in given:
+    signature = inspect.signature(found.loss).parameters
+    for parameter, value in given.items():
         if parameter not in allowed:
             raise choice(f"{_PLACE}: {name}", "parameter is named", parameter, allowed)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if signature[parameter].annotation in ("float", "float | None") and not number:
+            raise InputError(f"{_PLACE}: {name}: {parameter} must be a number, got {value!r}")
     arguments = {**found.fixed, **found.defaults, **given}
-    if "values" in inspect.signature(found.loss).parameters:
+    if "values" in signature:
         arguments |= topology.get_config()
     if name == "expected_cost":
         arguments["cost"] = _cost(arguments.get("cost", profile), topology.classes, costs or {})
     try:
         return found.loss(name=name, **arguments)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{_PLACE}: {name}: {error}") from error
 
 
@@ -75,8 +79,10 @@ def _cost(cost: object, classes: int, costs: Mapping[str, NDArray[np.float64]]) 
         cost = costs[cost]
     try:
         matrix = np.asarray(cost, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{_PLACE}: expected_cost: cost must be a matrix of numbers: {error}") from error
+    except (OverflowError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{_PLACE}: expected_cost: cost must be a matrix of numbers, got {cost!r}"
+        ) from error
     if matrix.shape != (classes, classes):
         raise InputError(
             f"{_PLACE}: expected_cost: cost must be {classes} × {classes}, cost[true label][label], "

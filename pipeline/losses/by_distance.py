@@ -119,11 +119,15 @@ class ClassDistanceWeighted(keras.losses.Loss):
             raise ValueError(f"alpha must be finite and > 0, got {alpha}")
         if not 0 <= margin < 1:
             raise ValueError(f"margin must be at least 0 and below 1, got {margin}")
+        topology = Topology.of(values, period)
+        farthest = float(topology.distances().max())
+        if alpha * math.log(farthest) > math.log(rows.LARGEST_WEIGHT):
+            raise ValueError(f"alpha {alpha} makes {farthest:g}^alpha larger than {rows.LARGEST_WEIGHT:g}")
         super().__init__(name=name, **kwargs)
-        self.topology = Topology.of(values, period)
+        self.topology = topology
         self.alpha = float(alpha)
         self.margin = float(margin)
-        self._weights = self.topology.distances() ** self.alpha
+        self._weights = topology.distances() ** self.alpha
 
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Return the loss of each row; `y_pred` holds log-probabilities."""

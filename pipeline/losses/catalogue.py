@@ -19,6 +19,7 @@ from pipeline.losses.expected_cost import DistancePenalty, ExpectedCost
 from pipeline.losses.expected_value import ExpectedValue
 from pipeline.losses.kappa import WeightedKappa
 from pipeline.losses.soft_cross_entropy import SoftLabels
+from pipeline.losses.soft_labels import RING_KINDS
 from pipeline.losses.unimodality import Unimodality
 
 
@@ -53,6 +54,11 @@ class Method:
     head: str = ""
     gap: float | None = None
     kept: float | None = None
+
+    @property
+    def ring(self) -> bool:
+        """Whether it has a cyclic twin: no ordered head, and no soft labels that need two ends."""
+        return not self.head and self.fixed.get("kind", RING_KINDS[0]) in RING_KINDS
 
 
 _SOFT = "−Σ_i t_i·log p_i, t = (1 − η)·e_y + η·T_y"
@@ -261,7 +267,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "obd", RankedProbabilityScore,
         "Σ_k (σ_k − 1[y > k])²",
-        "the code of K−1 thresholds, here kept in order",
+        "the code of K−1 thresholds, here in order, on one weight vector; K−1 times the source's mean",
         "Robust like brier, with distances",
         "Frank and Hall 2001; Barbero-Gómez and others 2023",
         head="coral", gap=0, kept=1,

@@ -132,10 +132,13 @@ class CumulativeCrossEntropy(keras.losses.Loss):
         elif topology.kind == "cyclic":
             raise ValueError("importance weighs the thresholds of a line; a ring has none")
         else:
-            weights = np.asarray(importance, dtype=float)
-            if weights.shape != (thresholds,) or not (np.isfinite(weights).all() and weights.min() > 0):
+            weights = rows.vector(importance)
+            if weights.shape != (thresholds,) or not (
+                weights.min() > 0 and weights.max() <= rows.LARGEST_WEIGHT
+            ):
                 raise ValueError(
-                    f"importance must be {thresholds} finite numbers > 0, one for each threshold, "
+                    f"importance must be {thresholds} numbers above 0 and at most {rows.LARGEST_WEIGHT:g}, "
+                    "one for each threshold, "
                     f"got {importance!r}"
                 )
         super().__init__(name=name, **kwargs)

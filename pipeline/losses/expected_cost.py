@@ -36,7 +36,7 @@ def distance_weights(weights: Weights, topology: Topology) -> NDArray[np.float64
         case "quadratic":
             return distances**2
         case list() | tuple():
-            by_distance = np.asarray(weights, dtype=float)
+            by_distance = rows.vector(weights)
             wanted = int(distances.max()) + 1
             if (
                 by_distance.shape != (wanted,)

@@ -6,8 +6,20 @@ import numpy as np
 from keras import KerasTensor, ops
 from numpy.typing import NDArray
 
-SMALLEST = float(np.finfo(np.float32).tiny)
-"""Added to a probability before its logarithm is taken: 87 nats are as bad as it gets."""
+SMALLEST = 1e-20
+"""Added to a probability before its logarithm is taken: 46 nats are as bad as it gets.
+
+The slope there is 1e20, which float32 can still multiply with the weights of rows and labels.
+"""
+LARGEST_WEIGHT = 1e12
+
+
+def vector(values: object) -> NDArray[np.float64]:
+    """Return a list of numbers as an array, and anything else as one without entries."""
+    numbers = isinstance(values, list | tuple) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values
+    )
+    return np.asarray(values if numbers else (), dtype=float)
 
 
 def of_labels(matrix: NDArray[np.floating], y_true: KerasTensor, like: KerasTensor) -> KerasTensor:
@@ -26,7 +38,7 @@ def of_labels(matrix: NDArray[np.floating], y_true: KerasTensor, like: KerasTens
 
 
 def log_mass(log_p: KerasTensor, members: NDArray[np.floating]) -> KerasTensor:
-    """Return log Σ_{i in set} p_i of each set, never below −87.
+    """Return log Σ_{i in set} p_i of each set, never below −46.
 
     Args:
         log_p: `(batch, K)`, log-probabilities.

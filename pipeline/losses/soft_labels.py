@@ -19,6 +19,8 @@ from pipeline.topology import Topology
 
 Kind = Literal["triangular", "beta", "binomial", "poisson", "exponential", "geometric"]
 Matrix = NDArray[np.float64]
+RING_KINDS: tuple[Kind, ...] = ("exponential", "geometric")
+"""Those that need distances alone, and have a cyclic twin."""
 
 
 def triangular(classes: int, alpha: float = 0.05) -> Matrix:
@@ -85,7 +87,7 @@ def binomial(classes: int) -> Matrix:
         classes: K.
 
     Reference:
-        Liu, Fan, Li and others, Unimodal regularized neuron stick-breaking for ordinal classification,
+        Liu, Fan, Kong and others, Unimodal regularized neuron stick-breaking for ordinal classification,
         Neurocomputing, 2020, where s goes from 0.1 to 0.9: the same for 5 labels, but for more than 10 of
         them most of the mass would then be on a wrong one.
 
@@ -107,7 +109,7 @@ def poisson(classes: int) -> Matrix:
         classes: K.
 
     Reference:
-        Liu, Fan, Li and others, Unimodal regularized neuron stick-breaking for ordinal classification,
+        Liu, Fan, Kong and others, Unimodal regularized neuron stick-breaking for ordinal classification,
         Neurocomputing, 2020; normalised by the sum instead of a softmax, which nearly evens them out.
 
     >>> poisson(3).round(3).tolist()
@@ -174,10 +176,10 @@ def matrix(kind: Kind, topology: Topology, alpha: float | None = None, power: fl
     kinds = get_args(Kind)
     if kind not in kinds:
         raise ValueError(f"kind must be one of {', '.join(kinds)}, got {kind!r}{nearest(str(kind), kinds)}")
-    if topology.kind == "cyclic" and kind not in ("exponential", "geometric"):
+    if topology.kind == "cyclic" and kind not in RING_KINDS:
         raise ValueError(
             f"{kind} soft labels need a first and a last label, and a ring has none; "
-            "use exponential or geometric"
+            f"use {' or '.join(RING_KINDS)}"
         )
     given = {} if alpha is None else {"alpha": float(alpha)}
     if given and kind in ("beta", "binomial", "poisson"):

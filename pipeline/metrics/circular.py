@@ -15,8 +15,7 @@ ROUNDING = 1e-9  # a resultant or a variance below this is 0 but for rounding
 def circular_correlation(y: Indices, decision: Indices, topology: Topology) -> float:
     """Return Σ sin(a − ā)·sin(b − b̄) / √(Σ sin²(a − ā) · Σ sin²(b − b̄)) of true and decided angles.
 
-    Label k has the angle 2πk/K: steps, not values. ā and b̄ are the mean directions of the labels and of
-    the decisions.
+    Label k has the angle 2πv_k/period. ā and b̄ are the mean directions of the labels and of the decisions.
 
     Args:
         y: `(rows,)`, index of the true label, 0 … K−1.
@@ -43,7 +42,8 @@ def circular_correlation(y: Indices, decision: Indices, topology: Topology) -> f
     counts = confusion_matrix(y, decision, topology.classes)
     total = max(int(counts.sum()), 1)
     of_y, of_decision = counts.sum(axis=1) / total, counts.sum(axis=0) / total
-    a, b = _sines(of_y), _sines(of_decision)
+    points = _points(topology)
+    a, b = _sines(of_y, points), _sines(of_decision, points)
     spread = (of_y @ a**2) * (of_decision @ b**2)
     if not spread > ROUNDING**2:
         return float("nan")
@@ -51,7 +51,7 @@ def circular_correlation(y: Indices, decision: Indices, topology: Topology) -> f
 
 
 def mean_resultant_length(probabilities: Probabilities, topology: Topology) -> float:
-    """Return the mean over rows of |Σ_k p_k e^{2πik/K}|: how narrow the predictions are round the ring.
+    """Return the mean over rows of |Σ_k p_k e^{2πi·v_k/period}|: how narrow predictions are.
 
     Where it is near 0 a prediction has no direction, and its circular expected value means nothing.
 
@@ -73,17 +73,17 @@ def mean_resultant_length(probabilities: Probabilities, topology: Topology) -> f
     0.5
     """
     require("cyclic", topology, "mean_resultant_length")
-    return mean(np.abs(probabilities @ _points(topology.classes)))
+    return mean(np.abs(probabilities @ _points(topology)))
 
 
-def _points(classes: int) -> NDArray[np.complex128]:
-    """Return e^{2πik/K} of each label, `(K,)`."""
-    return np.asarray(np.exp(2j * np.pi * np.arange(classes) / classes))
+def _points(topology: Topology) -> NDArray[np.complex128]:
+    """Return e^{2πi·v_k/period} of each label, `(K,)`."""
+    positions = topology.positions()
+    return np.asarray((positions[:, 0] + 1j * positions[:, 1]) / np.linalg.norm(positions[0]))
 
 
-def _sines(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sines(shares: NDArray[np.float64], points: NDArray[np.complex128]) -> NDArray[np.float64]:
     """Return sin(angle − mean direction) of each label, `(K,)`; NaN where no direction is the mean."""
-    points = _points(len(shares))
     resultant = shares @ points
     if not abs(resultant) > ROUNDING:
         return np.full(len(shares), np.nan)

@@ -216,8 +216,8 @@ def gmsec(y: Indices, decision: Indices, topology: Topology) -> float:
         ValueError: The labels lie on a ring, which has no extreme classes.
 
     Reference:
-        Vargas, Gutiérrez, Barbero-Gómez, Hervás-Martínez, Soft labelling based on triangular distributions
-        for ordinal classification, 2023.
+        Vargas, Gutiérrez, Barbero-Gómez, Hervás-Martínez, Improving the classification of extreme classes
+        by means of loss regularisation and generalised beta distributions, 2024.
 
     >>> gmsec(np.array([0, 0, 0, 0, 2]), np.array([0, 1, 1, 1, 2]), Topology.of(range(3)))
     0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,9 +30,9 @@ def trial_parameters(config: Config, data: Dataset, trial: Trial, *, proper: boo
         if key not in {"name", "reduction", "dtype", "values", "period"}
     }
     if trial.loss.name == "expected_value":
-        # Comparable between data sets: the loss of an error across the whole scale.
-        values = data.labels.topology.values
-        span = values[-1] - values[0]
+        # Comparable between data sets: λ in units of the longest way, from end to end or across the circle.
+        values, period = data.labels.topology.values, data.labels.topology.period
+        span = values[-1] - values[0] if period is None else period / math.pi
         loss["loss.lam_scaled"] = loss["loss.lam"] * span**2
     return {
         "loss": trial.loss.name,

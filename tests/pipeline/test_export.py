@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 from trained import Exported
 
-from pipeline import heads, models, preprocess
+from pipeline import heads, metrics, models, preprocess
 from pipeline.config import Config, Model, Named
 from pipeline.data import Dataset, load
 from pipeline.errors import ExportError
@@ -208,6 +208,8 @@ def test_a_ring_exports_its_resultant(table: Path, tmp_path: Path) -> None:
     session = ort.InferenceSession(tmp_path / "t.onnx", providers=["CPUExecutionProvider"])
     assert ("resultant", ["batch"]) in [(o.name, o.shape) for o in session.get_outputs()]
     answer = Artifact(tmp_path / "t.onnx", "cpu").run({"numeric": data.features[:9]})
+    length = metrics.mean_resultant_length(answer.probabilities.astype(float), data.labels.topology)
+    assert length == pytest.approx(answer.resultant.mean(), abs=1e-6)
     for p, value, length in zip(answer.probabilities, answer.expected_value, answer.resultant, strict=True):
         wanted = oracle.circular_mean(p.tolist(), [0, 90, 180, 300], 360)
         assert (value, length) == (pytest.approx(wanted[0], abs=0.01), pytest.approx(wanted[1], abs=1e-5))

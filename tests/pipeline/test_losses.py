@@ -18,7 +18,6 @@ from scipy.stats import wasserstein_distance
 from sklearn.metrics import brier_score_loss, cohen_kappa_score, log_loss
 
 from pipeline import losses, metrics
-from pipeline.errors import InputError
 from pipeline.topology import Topology
 
 P = np.array([[0.1, 0.2, 0.2, 0.4, 0.1], [0.7, 0.1, 0.1, 0.05, 0.05]])
@@ -178,9 +177,8 @@ def test_every_loss_equals_its_oracle(name: str, p: NDArray[np.float64], data: s
     y = data.draw(st.lists(st.integers(0, k - 1), min_size=rows, max_size=rows))
     drawn = {key: data.draw(strategy) for key, strategy in PARAMETERS.get(name, {}).items()}
     values = data.draw(strategies.label_values(k))
-    line_only = name in ("triangular", "beta", "binomial", "poisson")
     topologies = [Topology.of(values)]
-    if k > 2 and not line_only:
+    if k > 2 and losses.method(name).ring:
         topologies.append(
             Topology.of(values, period=values[-1] - values[0] + data.draw(st.floats(0.25, 3)))
         )
@@ -273,73 +271,7 @@ def test_turning_the_ring_changes_no_loss(classes: int) -> None:
     random = np.random.default_rng(0)
     p, y = random.dirichlet(np.ones(classes), 8), random.integers(0, classes, 8)
     for name in EVERY_ROW_LOSS:
-        if name in ("triangular", "beta", "binomial", "poisson"):
+        if not losses.method(name).ring:
             continue
         turned = _rows(name, {}, (y + 2) % classes, np.roll(p, 2, axis=1), ring)
         np.testing.assert_allclose(turned, _rows(name, {}, y, p, ring), rtol=1e-4, atol=1e-5, err_msg=name)
-
-
-@pytest.mark.parametrize("name", ["triangular", "beta", "binomial", "poisson"])
-def test_soft_labels_with_two_ends_are_refused_on_a_ring(name: str) -> None:
-    """A distribution over an interval has no cyclic twin, and the error says which kinds have one."""
-    with pytest.raises(InputError, match=r"a ring has none; use exponential or geometric"):
-        losses.build(name, {}, RING)
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters", "message"),
-    [
-        (
-            "crossentropy",
-            {},
-            r"no loss is named 'crossentropy'; did you mean 'cross_entropy'\?.*distance_penalty",
-        ),
-        (
-            "expected_value",
-            {"lamda": 1},
-            r"no parameter is named 'lamda'; did you mean 'lam'\? \(allowed: lam,",
-        ),
-        ("cross_entropy", {"lam": 1}, r"no parameter is named 'lam' \(allowed: none\)"),
-        ("sord", {"kind": "beta"}, r"no parameter is named 'kind' \(allowed: alpha, power\)"),
-        ("expected_value", {"lam": -1}, "must be finite, ≥ 0 and not both 0, got -1"),
-        ("expected_value", {"lam": "much"}, "expected_value: "),
-        ("expected_value", {"lam": float("nan")}, "must be finite"),
-        ("distance_penalty", {"cross_entropy": float("inf")}, "must be finite"),
-        ("distance_penalty", {"weights": 5}, "'linear', 'quadratic' or a list, got 5"),
-        ("distance_penalty", {"weights": "cubic"}, "'linear', 'quadratic' or a list, got 'cubic'"),
-        ("distance_penalty", {"weights": [0, 1]}, "must be 5 finite numbers"),
-        ("distance_penalty", {"weights": [0, 1, 2, 3, -4]}, "must be 5 finite numbers"),
-        ("distance_penalty", {"cross_entropy": -1}, "must be finite and ≥ 0, got -1"),
-        (
-            "expected_cost",
-            {"cost": "absolut"},
-            r"no cost profile is named 'absolut'; did you mean 'absolute'\?",
-        ),
-        (
-            "expected_cost",
-            {"cost": [[0, 1], [1, 0]]},
-            r"must be 5 × 5, cost\[true label\]\[label\], got shape \(2, 2\)",
-        ),
-        ("expected_cost", {"cost": [["a"]]}, "must be a matrix of numbers"),
-        ("expected_cost", {"cost": (-np.eye(5)).tolist()}, "finite numbers ≥ 0"),
-        ("expected_cost", {"lam": -1}, "lam must be finite and ≥ 0"),
-        ("cdw_ce", {"alpha": 0}, "alpha must be finite and > 0, got 0"),
-        ("cdw_ce", {"margin": 1}, "margin must be at least 0 and below 1, got 1"),
-        ("slace", {"alpha": -1}, "alpha must be finite and > 0"),
-        ("sord", {"alpha": -1}, "must be finite and > 0"),
-        ("triangular", {"alpha": 0.3}, "at most 2/9"),
-        ("geometric", {"alpha": 1.5}, "must be below 1"),
-        ("exponential", {"eta": 1.5}, "eta must be from 0"),
-        ("weighted_kappa", {"weights": "cubic"}, "'linear' or 'quadratic', got 'cubic'"),
-        ("weighted_kappa", {"log": 1}, "log must be true or false"),
-        ("mce_wk", {"mce": 1}, "mce must be at least 0 and below 1"),
-        ("focal", {"gamma": -1}, "gamma must be finite and ≥ 0"),
-        ("co2", {"omega": -1}, "lam and omega must be finite"),
-        ("coral", {"importance": [1, 2]}, "must be 4 finite numbers > 0"),
-        ("coral", {"importance": [1, 2, 3, 0]}, "must be 4 finite numbers > 0"),
-    ],
-)
-def test_a_wrong_loss_is_refused(name: str, parameters: dict[str, Any], message: str) -> None:
-    """Unknown names and parameters name those allowed, and values out of range say what must hold."""
-    with pytest.raises(InputError, match=message):
-        losses.build(name, parameters, LINE, {"absolute": LINE.distances()})

@@ -132,6 +132,10 @@ def test_every_method_can_be_planned_by_its_name(data: Dataset) -> None:
     [
         ({"name": "cumulative_link", "link": "logt"}, r"no link is named 'logt'; did you mean 'logit'\?"),
         (
+            {"name": "cumulative_link", "lnk": "logit"},
+            r"cumulative_link: no parameter is named 'lnk'; did you mean 'link'\? \(allowed: link\)",
+        ),
+        (
             {"name": "corn", "link": "logit"},
             r"search.losses: corn: no parameter is named 'link' \(allowed: none\)",
         ),
@@ -145,12 +149,20 @@ def test_a_preset_refuses_what_neither_loss_nor_head_knows(
         _plan(data, losses=[loss], trials=1)
 
 
+def test_a_head_that_no_loss_would_use_is_checked_too(data: Dataset) -> None:
+    """A wrong name in search.heads is told even where every method brings its own."""
+    with pytest.raises(InputError, match="no head is named 'sofmax'"):
+        _plan(data, losses=["corn"], heads=["sofmax"], trials=1)
+
+
 def test_ordered_methods_are_refused_on_a_ring() -> None:
     """A preset brings its ordered head, and the reason against it."""
     config = Config.model_validate(
         {"name": "t", "data": {"source": "digits", "topology": "cyclic"}, "search": {"losses": ["corn"]}}
     )
-    with pytest.raises(InputError, match=r"'conditional' orders labels.*cyclic"):
+    with pytest.raises(
+        InputError, match=r"search.losses: corn: the head 'conditional' orders labels.*cyclic"
+    ):
         plan(config, load(config))
 
 
