@@ -42,3 +42,9 @@ def test_every_method_and_head_stands_in_the_catalogue(root: Path) -> None:
     for method in losses.METHODS:
         if not method.head and method.name not in ("mce", "oll"):  # which look like brier and cdw_ce
             assert f">{method.name}<" in picture, method.name
+
+
+def test_the_readme_counts_methods_and_heads(root: Path) -> None:
+    """The README names as many as there are."""
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert f"There are {len(losses.NAMES)} methods and {len(heads.NAMES)} heads" in readme
