@@ -40,11 +40,11 @@ demo: $(READY) ## Train on scanned digits, serve the champion, ask it: the whole
 
 .PHONY: test
 test: $(READY) ## The tests, at most 10 minutes on two cores
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 .PHONY: test-all
 test-all: $(READY) ## Those and the slow end-to-end ones, at most 50 minutes
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: check
 check: $(READY) ## Format, lint, types, who imports whom, generated code
