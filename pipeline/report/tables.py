@@ -27,8 +27,11 @@ def trial_parameters(config: Config, data: Dataset, trial: Trial, *, proper: boo
     loss = {
         f"loss.{key}": value
         for key, value in trial.build_loss(config, data).get_config().items()
-        if key not in {"name", "reduction", "dtype", "values", "period"}
+        if key not in {"name", "reduction", "dtype", "values", "period", "cost"}
     }
+    if trial.loss.name == "expected_cost":  # a matrix may be longer than what MLflow takes
+        given = trial.loss.parameters.get("cost", config.decision.profile)
+        loss["loss.cost"] = given if isinstance(given, str) else "a matrix of the config"
     if trial.loss.name == "expected_value":
         # Comparable between data sets: λ in units of the longest way, from end to end or across the circle.
         values, period = data.labels.topology.values, data.labels.topology.period

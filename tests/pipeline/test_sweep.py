@@ -9,6 +9,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.data import Dataset
 from pipeline.errors import InputError
+from pipeline.report.tables import trial_parameters
 from pipeline.sweep import plan
 
 
@@ -56,3 +57,13 @@ def test_a_cnn_needs_images(table: object) -> None:
     )
     with pytest.raises(InputError, match="'cnn' needs images"):
         plan(config, load(config))
+
+
+def test_the_costs_of_a_loss_are_logged_by_name(data: Dataset) -> None:
+    """The parameters of a trial name the profile that its loss has learned, not K × K numbers."""
+    losses = ["expected_cost", {"name": "expected_cost", "cost": "quadratic", "lam": 1.0}]
+    matrix = [[0.0 if i == j else 1.0 for j in range(10)] for i in range(10)]
+    config = _config({"losses": [*losses, {"name": "expected_cost", "cost": matrix}], "trials": 3})
+    logged = [trial_parameters(config, data, trial, proper=False) for trial in plan(config, data)]
+    assert [one["loss.cost"] for one in logged] == ["absolute", "quadratic", "a matrix of the config"]
+    assert [one["loss.lam"] for one in logged] == [0.5, 1.0, 0.5]
