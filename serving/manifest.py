@@ -135,6 +135,11 @@ class Manifest(_Closed):
             )
         return self
 
+    @property
+    def order(self) -> str:
+        """The labels for reading: `a < b < c` on a line, `a → b → c` round a ring."""
+        return (" < " if self.topology.kind == "linear" else " → ").join(self.labels)
+
     def to_json(self) -> str:
         """The manifest as it stands in the file."""
         return self.model_dump_json()

@@ -151,7 +151,7 @@ def _announce(server: Server, served: Repository, seconds: float) -> None:
             one.version,
             "".join(f" @{alias}" for alias in one.aliases),
             one.artifact.provider,
-            " < ".join(one.artifact.manifest.labels),
+            one.artifact.manifest.order,
         )
     # Whoever starts the service on port 0 reads the port here.
     logger.info("SERVING on %s, %.1f s after the start", server.address, seconds)

@@ -69,8 +69,7 @@ def export(model: keras.Model, manifest: Manifest, path: Path) -> None:
     # An initializer with the name of an input is that input's default.
     graph.initializer.append(numpy_helper.from_array(default[np.newaxis, np.newaxis], "cost"))
     graph_model.producer_name = "ordinal"
-    arrow = " < " if manifest.topology.kind == "linear" else " → "
-    graph_model.doc_string = f"{manifest.name}: {arrow.join(manifest.labels)}"
+    graph_model.doc_string = f"{manifest.name}: {manifest.order}"
     onnx.helper.set_model_props(graph_model, {KEY: manifest.to_json(), seal.KEY: seal.BLANK})
     path.write_bytes(seal.seal(graph_model.SerializeToString()))
 

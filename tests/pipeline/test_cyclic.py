@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline import costs, losses, metrics, sweep, train
 from pipeline.config import Config
 from pipeline.data import load
+from pipeline.export import describe
 from pipeline.topology import Topology
 
 K = 8
@@ -88,8 +89,6 @@ def test_turning_the_labels_of_a_line_changes_what_is_learned() -> None:
 
 def test_the_period_of_the_config_reaches_loss_costs_and_manifest(tmp_path: Path) -> None:
     """Months 1 … 12: December is next to January in the loss, in the profiles and in what is exported."""
-    from pipeline.export import describe
-
     random = np.random.default_rng(0)
     np.savez(tmp_path / "rows.npz", x=random.normal(size=(600, 2)), y=1 + np.arange(600) % 12)
     data_config = {"source": str(tmp_path / "rows.npz"), "topology": "cyclic"}
@@ -112,3 +111,15 @@ def test_the_period_of_the_config_reaches_loss_costs_and_manifest(tmp_path: Path
     log_p = np.log(np.eye(12)[[0, 10]] * 0.9 + 1e-3).astype(np.float32)
     beside, other_side = loss.call(np.array([11, 11]), tf.constant(log_p)).numpy()
     assert beside == pytest.approx(other_side, rel=1e-5)
+
+
+def test_a_ring_reads_as_one(tmp_path: Path) -> None:
+    """Where labels are listed for people, those of a ring are not said to be less than each other."""
+    np.savez(tmp_path / "rows.npz", x=np.random.default_rng(0).normal(size=(300, 2)), y=np.arange(300) % 3)
+    read = {}
+    for topology in ("linear", "cyclic"):
+        source = {"source": str(tmp_path / "rows.npz"), "topology": topology}
+        config = Config.model_validate({"name": "r", "data": source, "search": {"trials": 1}})
+        data = load(config)
+        read[topology] = describe.describe(config, data, sweep.plan(config, data)[0], "run").order
+    assert read == {"linear": "0 < 1 < 2", "cyclic": "0 → 1 → 2"}
