@@ -130,7 +130,7 @@ def run_trial(
         tags = {"kind": "trial", "loss": trial.loss.name, "head": trial.head.name}
         with experiment.run(trial.title, tags, parent) as run:
             loss = trial.build_loss(config, data)
-            run.params(tables.trial_parameters(config, data, trial, proper=loss.proper))
+            run.params(tables.trial_parameters(config, data, trial, loss))
             fitted = train.fit(data, loss, trial.head, config.model, config.search, trial.seed)
             rows, y = data.features[data.parts.validation], data.y[data.parts.validation]
             probabilities = fitted.probabilities(rows)

@@ -111,7 +111,6 @@ class Topology:
 
         E is K−1 on a line, and K on a ring, whose last edge leads from the last label to the first.
         """
-        step = (
-            np.roll(np.eye(self.classes), 1, axis=1) - np.eye(self.classes)
-        ).T  # column k: e_{k+1} − e_k
+        here = np.eye(self.classes)
+        step = np.roll(here, 1, axis=0) - here  # column k: e_{k+1} − e_k
         return step if self.period is not None else step[:, :-1]

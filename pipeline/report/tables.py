@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+
 from pipeline.config import Config
 from pipeline.data import Dataset
 from pipeline.sweep import Trial
@@ -22,11 +24,13 @@ def parameters(config: Config, data: Dataset) -> dict[str, Any]:
     return {**flat, **parts, "labels": list(data.labels.names), "data.fingerprint": data.fingerprint}
 
 
-def trial_parameters(config: Config, data: Dataset, trial: Trial, *, proper: bool) -> dict[str, Any]:
-    """Return the parameters of one trial; those of the loss as it really has them, defaults included."""
+def trial_parameters(
+    config: Config, data: Dataset, trial: Trial, built: keras.losses.Loss
+) -> dict[str, Any]:
+    """Return the parameters of one trial; those of its loss as `built` has them, defaults included."""
     loss = {
         f"loss.{key}": value
-        for key, value in trial.build_loss(config, data).get_config().items()
+        for key, value in built.get_config().items()
         if key not in {"name", "reduction", "dtype", "values", "period", "cost"}
     }
     if trial.loss.name == "expected_cost":  # a matrix may be longer than what MLflow takes
@@ -40,7 +44,7 @@ def trial_parameters(config: Config, data: Dataset, trial: Trial, *, proper: boo
     return {
         "loss": trial.loss.name,
         **loss,
-        "loss.proper": proper,
+        "loss.proper": built.proper,
         "head": trial.head.name,
         **{f"head.{key}": value for key, value in trial.head.parameters.items()},
         "seed": trial.seed,

@@ -64,6 +64,8 @@ def test_the_costs_of_a_loss_are_logged_by_name(data: Dataset) -> None:
     losses = ["expected_cost", {"name": "expected_cost", "cost": "quadratic", "lam": 1.0}]
     matrix = [[0.0 if i == j else 1.0 for j in range(10)] for i in range(10)]
     config = _config({"losses": [*losses, {"name": "expected_cost", "cost": matrix}], "trials": 3})
-    logged = [trial_parameters(config, data, trial, proper=False) for trial in plan(config, data)]
+    trials = plan(config, data)
+    logged = [trial_parameters(config, data, one, one.build_loss(config, data)) for one in trials]
     assert [one["loss.cost"] for one in logged] == ["absolute", "quadratic", "a matrix of the config"]
     assert [one["loss.lam"] for one in logged] == [0.5, 1.0, 0.5]
+    assert not any(one["loss.proper"] for one in logged)
