@@ -98,8 +98,13 @@ class Split(_Closed):
     )
     validation: Share = Field(
         default=0.15,
-        description="Share of rows for early stopping and selection; of those that are not the source's "
-        "own test part.",
+        description="Share of rows for early stopping, temperature and selection; of those that are not "
+        "the source's own test part.",
+    )
+    calibration: Share = Field(
+        default=0.15,
+        description="Share of rows for the conformal scores of intervals, and for nothing else; counted "
+        "as that of validation.",
     )
     train_rows: Annotated[int, Field(gt=0)] | None = Field(
         default=None,
@@ -111,9 +116,10 @@ class Split(_Closed):
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Self:
-        if self.test + self.validation >= 1:
+        if self.test + self.validation + self.calibration >= 1:
             raise ValueError(
-                f"test and validation leave nothing to train on: {self.test} + {self.validation}"
+                "test, validation and calibration leave nothing to train on: "
+                f"{self.test} + {self.validation} + {self.calibration}"
             )
         return self
 
@@ -130,6 +136,16 @@ class Model(_Closed):
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.1, description="Share of units dropped after each hidden layer."
+    )
+    passes: Annotated[int, Field(gt=0, le=1000)] = Field(
+        default=1,
+        description="Answers averaged for each row, each with another mask of dropped units (MC dropout): "
+        "what they disagree about is the epistemic uncertainty. 1 drops none.",
+    )
+    class_weight: Literal["none", "balanced"] = Field(
+        default="none",
+        description="'balanced' weighs each row by rows / (K · rows of its label) in training; "
+        "calibration divides the weights out again.",
     )
 
 
@@ -151,6 +167,9 @@ class Search(_Closed):
         default=6,
         description="Number of trainings: each loss on each head with one seed, then again with the next.",
     )
+    ensemble: Annotated[int, Field(gt=0)] = Field(
+        default=1, description="How many of the best trials answer together, in one artifact."
+    )
     epochs: Annotated[int, Field(gt=0)] = Field(default=200, description="Most epochs of a trial.")
     patience: Annotated[int, Field(gt=0)] = Field(
         default=20, description="Epochs without a better validation loss after which a trial stops."
@@ -161,8 +180,17 @@ class Search(_Closed):
         default=0, description="Seed of the first round of trials; each round adds one."
     )
 
+    @model_validator(mode="after")
+    def _enough_for_the_ensemble(self) -> Self:
+        if self.ensemble > self.trials:
+            raise ValueError(
+                f"an ensemble of {self.ensemble} needs as many trials, there are {self.trials}"
+            )
+        return self
+
 
 ProfileName = Literal["zero_one", "absolute", "quadratic", "asymmetric", "cyclic"]
+IntervalKind = Literal["central", "greedy"]
 
 
 class Decision(_Closed):
@@ -179,6 +207,14 @@ class Decision(_Closed):
     )
     scale: Scale = Field(
         default="steps", description="Distances in steps of the order, or in label values."
+    )
+    coverage: Share = Field(
+        default=0.9, description="Share of rows whose label the interval holds, where a request names none."
+    )
+    interval: IntervalKind = Field(
+        default="central",
+        description="How an interval grows: 'central' leaves out as much on both sides, 'greedy' takes the "
+        "more probable neighbour.",
     )
 
     @model_validator(mode="after")

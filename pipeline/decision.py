@@ -8,7 +8,9 @@ from typing import NotRequired, TypedDict
 import numpy as np
 import tensorflow as tf
 
+from pipeline.conformal import Conformal
 from pipeline.topology import Topology
+from pipeline.uncertainty import uncertainty
 
 
 class Outputs(TypedDict):
@@ -19,24 +21,34 @@ class Outputs(TypedDict):
     expected_cost: tf.Tensor  # (batch, P, A)
     decision: tf.Tensor  # (batch, P)
     margin: tf.Tensor  # (batch, P)
+    interval: tf.Tensor  # (batch, 2)
+    uncertainty: tf.Tensor  # (batch, 2)
     resultant: NotRequired[tf.Tensor]  # (batch,), on a ring
 
 
-def decide(log_p: tf.Tensor, cost: tf.Tensor, topology: Topology) -> Outputs:
-    """Return probabilities, expected value, and for each policy the action of least expected cost.
+def decide(
+    log_p: tf.Tensor, cost: tf.Tensor, coverage: tf.Tensor, topology: Topology, conformal: Conformal
+) -> Outputs:
+    """Return probabilities and what follows from them; for each policy the action of least expected cost.
 
+    - probabilities = the mean over passes
     - expected_value = Σ_k v_k p_k; on a ring the circular mean, `circular_mean`
     - expected_cost[a] = Σ_k p_k cost[k, a]
     - decision = argmin_a expected_cost[a], a tie going to the lowest index
     - margin = expected cost of the runner-up minus that of the decision
+    - interval = first and last label of a set with the wanted coverage, `Conformal.interval`
+    - uncertainty = its aleatoric and epistemic parts, `uncertainty`
 
     Args:
-        log_p: `(batch, K)`, log-probabilities.
+        log_p: `(batch, S, K)`, calibrated log-probabilities of each pass.
         cost: `(1 or batch, P, K, A)`, `cost[policy, true label, action]`, A ≥ 2; a policy with fewer
             actions than another is padded with `serving.manifest.PADDING`.
+        coverage: `(1 or batch,)`, of the interval, in (0, 1).
         topology: The K labels.
+        conformal: What the interval is made by.
     """
-    probabilities = tf.nn.softmax(log_p)  # exp, with rows that sum to 1 also after rounding
+    passes = tf.nn.softmax(log_p)  # exp, with rows that sum to 1 also after rounding
+    probabilities = tf.reduce_mean(passes, axis=1)
     shape = tf.shape(cost)
     policies, classes, actions = shape[1], topology.classes, shape[3]
     # All policies in one matrix product; a four-dimensional one is several times slower in onnxruntime.
@@ -54,6 +66,8 @@ def decide(log_p: tf.Tensor, cost: tf.Tensor, topology: Topology) -> Outputs:
         expected_cost=expected_cost,
         decision=decision,
         margin=runner_up - tf.reduce_min(expected_cost, axis=-1),
+        interval=conformal.interval(probabilities, coverage, topology),
+        uncertainty=uncertainty(passes, topology),
     )
     if topology.period is not None:
         mean, resultant = circular_mean(position, topology.values[0], topology.period)

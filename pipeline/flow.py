@@ -14,13 +14,17 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from pipeline import evaluate, metrics, sweep, train
+from pipeline import calibrate, evaluate, metrics, sweep, train
+from pipeline.calibrate import Calibrated
+from pipeline.calibration import Distortion
 from pipeline.config import Config
 from pipeline.costs import decide
 from pipeline.data import Dataset, load
+from pipeline.ensemble import Member
 from pipeline.errors import Diverged, PipelineError
+from pipeline.evaluate import Evaluation
 from pipeline.export import describe, graph, verify
-from pipeline.report import figures, tables
+from pipeline.report import figures, reliability, tables
 from pipeline.sweep import Trial
 from pipeline.tracking import registry
 from pipeline.tracking.runs import Experiment, Run
@@ -30,13 +34,19 @@ from serving.manifest import Manifest
 
 @dataclass(frozen=True)
 class Tried:
-    """A finished trial: its scores on the validation part, and where its network lies."""
+    """A finished trial: its calibrated scores on the validation part, and where its network lies."""
 
     trial: Trial
     run_id: str
     metrics: dict[str, float]
     seconds: float
     model: Path
+    undone: Distortion
+
+    def member(self, passes: int) -> Member:
+        """Return its network, loaded."""
+        network = keras.saving.load_model(self.model, compile=False)
+        return Member(network, passes, self.trial.seed, self.undone)
 
 
 @dataclass(frozen=True)
@@ -76,12 +86,17 @@ def retrain(config: Config) -> Retrained:
             raise PipelineError(
                 f"all {len(trials)} trials diverged; a smaller search.learning_rate may help"
             )
-        best = min(tried, key=lambda t: (t.metrics["realised_cost"], t.metrics["nll"]))
+        tried.sort(key=lambda t: (t.metrics["realised_cost"], t.metrics["nll"]))
+        best, chosen = tried[0], tried[: config.search.ensemble]
         log.info("best of %d: %s, %s", len(tried), best.trial.title, _briefly(best.metrics))
-        manifest = describe.describe(config, data, best.trial, best.run_id)
-        path = export_best(best, manifest, data, Path(scratch))
-        scores = evaluate_artifact(path, data, run)
-        report = tables.comparison([(t.trial.title, t.metrics, t.seconds, t is best) for t in tried])
+        path, manifest = export_best(chosen, config, data, run, Path(scratch))
+        evaluation = evaluate_artifact(path, data, run)
+        report = "\n\n".join(
+            [
+                tables.comparison([(t.trial.title, t.metrics, t.seconds, t in chosen) for t in tried]),
+                tables.trust(manifest.calibration, evaluation),
+            ]
+        )
         run.tags({"mlflow.note.content": report})
         create_markdown_artifact(report, key="trials", description=f"Trials of {config.name}")
         version, registered = register(experiment, run, path, manifest, report)
@@ -98,8 +113,9 @@ def retrain(config: Config) -> Retrained:
             reasons=[
                 f"lowest realised validation cost of {len(tried)} trials: "
                 f"{best.metrics['realised_cost']:.4f} ({config.decision.profile}), {best.trial.title}"
+                + (f", with the next {len(chosen) - 1} in an ensemble" if len(chosen) > 1 else "")
             ],
-            metrics=scores,
+            metrics=evaluation.metrics,
         )
 
 
@@ -132,14 +148,17 @@ def run_trial(
             loss = trial.build_loss(config, data)
             run.params(tables.trial_parameters(config, data, trial, loss))
             fitted = train.fit(data, loss, trial.head, config.model, config.search, trial.seed)
-            rows, y = data.features[data.parts.validation], data.y[data.parts.validation]
-            probabilities = fitted.probabilities(rows)
+            member = calibrate.member(fitted, loss, config.model.passes, trial.seed, data)
+            calibrated = calibrate.calibrate([member], data)
+            y = data.y[data.parts.validation]
             cost = np.asarray(describe.profiles(config, data)[config.decision.profile].cost)
-            scores = metrics.score(y, probabilities, cost, data.labels.topology)
+            scores = metrics.score(y, calibrated.after, cost, data.labels.topology)
             run.curves(fitted.curves)
             run.metrics({f"validation/{name}": value for name, value in scores.items()})
+            log_calibration(run, calibrated, config, data, trial.title)
+            run.params({"calibration.undone": ", ".join(member.undone.parts) or "nothing"})
             run.metrics({"seconds": fitted.seconds, "best_epoch": fitted.best_epoch})
-            counts = metrics.confusion_matrix(y, decide(probabilities, cost), data.labels.count)
+            counts = metrics.confusion_matrix(y, decide(calibrated.after, cost), data.labels.count)
             title = f"{trial.title}, validation, {config.decision.profile} cost"
             run.figure(figures.confusion(counts, data.labels.names, title), "confusion.png")
             run.figure(figures.curves(fitted.curves, fitted.best_epoch, trial.title), "curves.png")
@@ -150,28 +169,64 @@ def run_trial(
                 "trial %d of %d: %s (%.1f s)",
                 trial.number + 1, of, _briefly(scores), fitted.seconds,
             )  # fmt: skip
-            return Tried(trial, run.id, scores, fitted.seconds, path)
+            return Tried(trial, run.id, scores, fitted.seconds, path, member.undone)
     except Diverged as error:
         get_run_logger().warning("trial %d of %d failed: %s", trial.number + 1, of, error)
         return None
 
 
+def log_calibration(run: Run, calibrated: Calibrated, config: Config, data: Dataset, title: str) -> None:
+    """Keep what calibration has made of the validation rows, as numbers and as a picture."""
+    y, labels = data.y[data.parts.validation], data.labels
+    cost = np.asarray(describe.profiles(config, data)[config.decision.profile].cost)
+    before = metrics.score(y, calibrated.before, cost, labels.topology)
+    run.metrics({f"uncalibrated/{name}": value for name, value in before.items()})
+    run.params({"calibration.method": calibrated.scaling.method})
+    run.metrics({"temperature": calibrated.scaling.temperature})
+    picture = reliability.picture(y, calibrated.before, calibrated.after, labels, f"{title}, validation")
+    run.figure(picture, "reliability.png")
+    run.table(reliability.rows(y, calibrated.before, calibrated.after, labels), "reliability.csv")
+
+
 @task(name="export", cache_policy=NO_CACHE)
-def export_best(best: Tried, manifest: Manifest, data: Dataset, workspace: Path) -> Path:
-    """Write the artifact and check it against Keras; nothing goes on where they differ."""
+def export_best(
+    chosen: Sequence[Tried], config: Config, data: Dataset, run: Run, workspace: Path
+) -> tuple[Path, Manifest]:
+    """Calibrate the chosen trials together, write the artifact, and check it against Keras.
+
+    Nothing goes on where they differ.
+    """
+    log = get_run_logger()
+    if len(chosen) < config.search.ensemble:
+        log.warning("an ensemble of %d, not %d: the others failed", len(chosen), config.search.ensemble)
+    calibrated = calibrate.calibrate([one.member(config.model.passes) for one in chosen], data)
+    log_calibration(run, calibrated, config, data, "champion")
+    conformal = calibrate.conformal(calibrated.model, config.decision.interval, data)
+    needed = conformal.rows_needed(config.decision.coverage)
+    if len(conformal.calibration) < needed:
+        log.warning(
+            "%d calibration rows are too few for intervals of %g: each will hold every label; %d are needed",
+            len(conformal.calibration), config.decision.coverage, needed,
+        )  # fmt: skip
+    y = data.y[data.parts.validation]
+    manifest = describe.describe(
+        config,
+        data,
+        [describe.member(config, data, one.trial, one.run_id, one.undone) for one in chosen],
+        describe.calibration(y, calibrated, data.labels.topology),
+    )
     path = workspace / f"{manifest.name}.onnx"
-    model = keras.saving.load_model(best.model, compile=False)
-    graph.export(model, manifest, path)
-    difference = verify.verify(path, model, data.features[data.parts.validation])
-    get_run_logger().info(
+    graph.export(calibrated.model, conformal, manifest, path)
+    difference = verify.verify(path, calibrated.model, conformal, data.features[data.parts.validation])
+    log.info(
         "exported %.1f KiB; equals Keras within %.1g at batches of %s rows",
         path.stat().st_size / 1024, difference, ", ".join(map(str, verify.BATCHES)),
     )  # fmt: skip
-    return path
+    return path, manifest
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)
-def evaluate_artifact(path: Path, data: Dataset, run: Run) -> dict[str, float]:
+def evaluate_artifact(path: Path, data: Dataset, run: Run) -> Evaluation:
     """Score the exported file on the test part."""
     artifact = Artifact(path, "cpu")
     evaluation = evaluate.evaluate(artifact, data)
@@ -181,10 +236,13 @@ def evaluate_artifact(path: Path, data: Dataset, run: Run) -> dict[str, float]:
         [{"label": label, **own} for label, own in zip(labels, evaluation.by_class, strict=True)],
         "classes.csv",
     )
+    run.table(tables.cost_rows(evaluation.costs), "costs.csv")
+    run.table([vars(coverage) for coverage in evaluation.coverages], "intervals.csv")
     title = f"champion, test, {artifact.manifest.default_profile} cost"
     run.figure(figures.confusion(evaluation.confusion, labels, title), "confusion.png")
+    run.figure(figures.costs(evaluation.costs, "champion, test: what decisions cost"), "costs.png")
     get_run_logger().info("test: %s", _briefly(evaluation.metrics))
-    return evaluation.metrics
+    return evaluation
 
 
 @task(name="register", cache_policy=NO_CACHE)

@@ -12,10 +12,15 @@ from serving.manifest import Input
 
 
 def check(config: Model, spec: Input) -> None:
-    """Raise InputError where the backbone cannot read such rows."""
+    """Raise InputError where the backbone cannot read such rows, or passes would not differ."""
     if config.backbone == "cnn" and spec.name != "image":
         raise InputError(
             "model.backbone: 'cnn' needs images, but the data is a table; use 'mlp' or 'linear'"
+        )
+    if config.passes > 1 and not (config.dropout > 0 and config.hidden and config.backbone != "linear"):
+        raise InputError(
+            f"model.passes: {config.passes} passes differ by the units that they drop, and this network "
+            "drops none; give model.dropout and hidden layers, or passes = 1"
         )
 
 

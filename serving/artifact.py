@@ -31,6 +31,8 @@ class Answer(NamedTuple):
     expected_cost: NDArray[np.float32]  # (batch, P, A)
     decision: NDArray[np.int64]  # (batch, P)
     margin: NDArray[np.float32]  # (batch, P)
+    interval: NDArray[np.int64]  # (batch, 2)
+    uncertainty: NDArray[np.float32]  # (batch, 2)
     resultant: NDArray[np.float32] | None = None  # (batch,), of cyclic labels
 
 
@@ -40,6 +42,8 @@ _OUTPUT_TYPE = {
     "expected_cost": "tensor(float)",
     "decision": "tensor(int64)",
     "margin": "tensor(float)",
+    "interval": "tensor(int64)",
+    "uncertainty": "tensor(float)",
     "resultant": "tensor(float)",
 }
 
@@ -70,15 +74,24 @@ class Artifact:
         self._probe()
 
     def run(
-        self, rows: Mapping[str, NDArray[np.generic]], cost: NDArray[np.float32] | None = None
+        self,
+        rows: Mapping[str, NDArray[np.generic]],
+        cost: NDArray[np.float32] | None = None,
+        coverage: NDArray[np.float32] | None = None,
     ) -> Answer:
         """Answer a batch.
 
-        `rows` has an array for each of `manifest.inputs`: shape `(batch, *shape)`, its dtype.
-        `cost`, of shape `(1 or batch, P, K, A)`, is `cost[policy, true label, action]`; a policy with
-        fewer actions is padded with 1e30. Left out, the default profile decides.
+        Args:
+            rows: An array for each of `manifest.inputs`: shape `(batch, *shape)`, its dtype.
+            cost: `(1 or batch, P, K, A)`, `cost[policy, true label, action]`; a policy with fewer actions
+                is padded with 1e30. Left out, the default profile decides.
+            coverage: `(1 or batch,)`, of the interval, in (0, 1). Left out, `manifest.interval.coverage`.
         """
-        feed = dict(rows) if cost is None else {**rows, "cost": cost}
+        feed = dict(rows)
+        if cost is not None:
+            feed["cost"] = cost
+        if coverage is not None:
+            feed["coverage"] = coverage
         return Answer(*self._session.run(self._outputs, feed))
 
     def _check_graph(self) -> None:
@@ -90,12 +103,16 @@ class Artifact:
             )
         for spec in self.manifest.inputs:
             self._check_tensor("input", inputs[spec.name], _ONNX_TYPE[spec.dtype], ["batch", *spec.shape])
-        optional = {i.name: i for i in self._session.get_overridable_initializers()}
-        if "cost" not in optional:
-            raise ArtifactError(f"{self.path}: the graph has no optional input 'cost'")
         count = len(self.manifest.labels)
-        cost_shape: list[int | str] = ["cost_rows", "policies", count, "actions"]
-        self._check_tensor("input", optional["cost"], "tensor(float)", cost_shape)
+        optional = {i.name: i for i in self._session.get_overridable_initializers()}
+        optional_shapes: dict[str, list[int | str]] = {
+            "cost": ["cost_rows", "policies", count, "actions"],
+            "coverage": ["coverage_rows"],
+        }
+        for name, shape in optional_shapes.items():
+            if name not in optional:
+                raise ArtifactError(f"{self.path}: the graph has no optional input {name!r}")
+            self._check_tensor("input", optional[name], "tensor(float)", shape)
         outputs = {output.name: output for output in self._session.get_outputs()}
         shapes: dict[str, list[int | str]] = {
             "probabilities": ["batch", count],
@@ -103,6 +120,8 @@ class Artifact:
             "expected_cost": ["batch", "policies", "actions"],
             "decision": ["batch", "policies"],
             "margin": ["batch", "policies"],
+            "interval": ["batch", 2],
+            "uncertainty": ["batch", 2],
             "resultant": ["batch"],
         }
         for name in self._outputs:

@@ -86,11 +86,54 @@ class TrainedWith(_Closed):
     parameters: dict[str, Any] = {}
 
 
+class Member(_Closed):
+    """One of the networks that answer together."""
+
+    loss: TrainedWith
+    head: TrainedWith
+    proper: bool = Field(description="Whether the loss is a strictly proper score.")
+    undone: tuple[Literal["soft_labels", "class_weights"], ...] = Field(
+        default=(), description="What calibration has undone of what training did to probabilities."
+    )
+    run_id: str = Field(description="The MLflow run of its training.")
+
+
+class Quality(_Closed):
+    """How far probabilities could be trusted, on rows that calibration was not fitted on."""
+
+    nll: float
+    rps: float = Field(description="Divided by K − 1; on a ring the mean over its arcs.")
+    ece: float
+    threshold_ece: float
+
+
+class Calibration(_Closed):
+    """Each pass is softmax(slopes·log p + offsets), after what was undone; then passes are averaged."""
+
+    method: Literal["none", "temperature", "vector"] = "none"
+    slopes: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(), description="One for each label; 1 / temperature. Empty where nothing is scaled."
+    )
+    offsets: tuple[float, ...] = Field(default=(), description="As many.")
+    rows: Annotated[int, Field(ge=0)] = Field(default=0, description="That it was fitted on.")
+    before: Quality | None = None
+    after: Quality | None = None
+
+
+class Interval(_Closed):
+    """How the interval of labels is made."""
+
+    kind: Literal["central", "greedy"] = "central"
+    coverage: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.9, description="Where a request names none."
+    )
+    rows: Annotated[int, Field(gt=0)] = Field(description="Calibration rows, which served nothing else.")
+
+
 class Provenance(_Closed):
     """Where the artifact comes from."""
 
     data_fingerprint: str = Field(description="SHA-256 of the checked data and its split.")
-    run_id: str = Field(description="The MLflow run of the winning trial.")
     git_commit: str = Field(description="Commit of the code, or 'unknown'.")
     versions: dict[str, str] = Field(description="Version of each package that took part.")
     created: datetime
@@ -107,9 +150,12 @@ class Manifest(_Closed):
     inputs: tuple[Input, ...] = Field(min_length=1)
     profiles: dict[str, Profile] = Field(min_length=1)
     default_profile: str
-    loss: TrainedWith
-    head: TrainedWith
-    proper: bool = Field(description="Whether the loss is a strictly proper score.")
+    members: tuple[Member, ...] = Field(min_length=1, description="The best first.")
+    passes: Annotated[int, Field(gt=0)] = Field(
+        default=1, description="Answers that are averaged for each row, of all members together."
+    )
+    calibration: Calibration = Calibration()
+    interval: Interval
     provenance: Provenance
 
     @model_validator(mode="after")
@@ -124,6 +170,12 @@ class Manifest(_Closed):
         period = self.topology.period
         if period is not None and not period > self.values[-1] - self.values[0]:
             raise ValueError(f"a period of {period:g} does not reach round the values {list(self.values)}")
+        scaling = (len(self.calibration.slopes), len(self.calibration.offsets))
+        if scaling != ((0, 0) if self.calibration.method == "none" else (count, count)):
+            raise ValueError(
+                f"calibration by {self.calibration.method!r} has {scaling[0]} slopes and {scaling[1]} "
+                f"offsets for {count} labels"
+            )
         if len({i.name for i in self.inputs}) != len(self.inputs):
             raise ValueError(f"two inputs have the same name: {[i.name for i in self.inputs]}")
         for name, profile in self.profiles.items():
@@ -134,6 +186,11 @@ class Manifest(_Closed):
                 f"default profile {self.default_profile!r} is not one of {sorted(self.profiles)}"
             )
         return self
+
+    @property
+    def best(self) -> Member:
+        """The first member: the trial that was best alone."""
+        return self.members[0]
 
     @property
     def order(self) -> str:

@@ -43,7 +43,8 @@ def test_oracle_keras_onnx_and_grpc_agree(
     for policy, cost in enumerate(costs):
         padded[0, policy, :, : cost.shape[1]] = cost
     topology = topology_of(exported.manifest)
-    keras = answering(exported.model, exported.manifest.inputs[0], topology)(rows, padded)
+    ask = answering(exported.model, exported.manifest.inputs[0], topology, exported.conformal)
+    keras = ask(rows, padded, np.array([0.9], np.float32))
     onnx = Artifact(exported.path, "cpu").run({"image": rows}, padded)
     reply = client.predict(rows, policies=["absolute", "asymmetric", Policy("triage", TRIAGE, ACTIONS)])
 
@@ -89,7 +90,8 @@ def test_the_service_describes_what_was_trained(exported: Exported, client: Clie
 
 def _probabilities(exported: Exported, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The network written out in float64 NumPy: scale, two dense layers, softmax."""
-    hidden, logits = (layer for layer in exported.model.layers if layer.get_weights())
+    (network,) = (layer for layer in exported.model.layers if layer.get_weights())
+    hidden, logits = (layer for layer in network.layers if layer.get_weights())
     x = rows.reshape(len(rows), -1).astype(np.float64) / 16
     w, b = (weight.astype(np.float64) for weight in hidden.get_weights())
     x = np.maximum(x @ w + b, 0)
@@ -123,7 +125,8 @@ def test_a_ring_gives_one_answer_four_ways(batch: int, ring: tuple[Dataset, Expo
     cost = np.array(exported.manifest.profiles["cyclic"].cost, np.float32)
     topology = topology_of(exported.manifest)
     p = _probabilities(exported, rows)
-    outputs = answering(exported.model, exported.manifest.inputs[0], topology)(rows, cost[None, None])
+    ask = answering(exported.model, exported.manifest.inputs[0], topology, exported.conformal)
+    outputs = ask(rows, cost[None, None], np.array([0.9], np.float32))
     onnx = Artifact(exported.path, "cpu").run({"image": rows})
     with run_server(exported.path) as server, Client(server.address) as client:
         reply = client.predict(rows, policies=["cyclic"])

@@ -1,5 +1,6 @@
 """Sources become checked arrays, split once."""
 
 from pipeline.data.dataset import Dataset, load
+from pipeline.data.labels import Labels
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset", "Labels", "load"]

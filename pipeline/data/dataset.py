@@ -48,7 +48,7 @@ class Dataset:
         digest.update(repr((self.features.shape, str(self.features.dtype), self.labels)).encode())
         digest.update(np.ascontiguousarray(self.features).tobytes())
         digest.update(self.y.tobytes())
-        for rows in (self.parts.train, self.parts.validation, self.parts.test):
+        for rows in vars(self.parts).values():
             digest.update(rows.tobytes() + b"|")
         return digest.hexdigest()
 

@@ -18,15 +18,17 @@ class Parts:
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
+    calibration: NDArray[np.int64]
     test: NDArray[np.int64]
 
 
 def part(features: NDArray[np.generic], config: Split, own_test: NDArray[np.bool_] | None = None) -> Parts:
     """Part rows by a hash, so that none moves when data grows and duplicates stay together.
 
-    A row with hash h, uniform in [0, 1), is for testing where h < test, for validation where
-    h < test + validation, else for training. Where the source has a test part of its own, that is the
-    test part, and of the other rows those with h < validation are for validation.
+    A row with hash h, uniform in [0, 1), is for testing where h < test, else for validation where
+    h < test + validation, else for calibration where h < test + validation + calibration, else for
+    training. Where the source has a test part of its own, that is the test part, and the others are parted
+    as if test were 0.
 
     Of the training rows at most `train_rows` are kept, those with the highest h: the farthest from the
     other parts, so that other shares of these do not change the selection either. Equal rows are kept
@@ -44,19 +46,18 @@ def part(features: NDArray[np.generic], config: Split, own_test: NDArray[np.bool
     """
     rows = np.ascontiguousarray(features).reshape(len(features), -1) + 0  # -0.0 becomes its equal, 0.0
     positions = np.array([_position(row.tobytes(), config.seed) for row in rows])
-    if own_test is None:
-        test = positions < config.test
-        validation = ~test & (positions < config.test + config.validation)
-    else:
-        test = own_test
-        validation = ~test & (positions < config.validation)
+    test = positions < config.test if own_test is None else own_test
+    begin = config.test if own_test is None else 0.0
+    validation = ~test & (positions < begin + config.validation)
+    calibration = ~test & ~validation & (positions < begin + config.validation + config.calibration)
     parts = Parts(
-        train=_highest(np.flatnonzero(~test & ~validation), positions, config.train_rows),
+        train=_highest(np.flatnonzero(~(test | validation | calibration)), positions, config.train_rows),
         validation=np.flatnonzero(validation),
+        calibration=np.flatnonzero(calibration),
         test=np.flatnonzero(test),
     )
-    for name in ("train", "validation", "test"):
-        if not len(getattr(parts, name)):
+    for name, part_rows in vars(parts).items():
+        if not len(part_rows):
             raise InputError(f"the split leaves no rows for {name}: {len(rows)} rows are too few")
     return parts
 

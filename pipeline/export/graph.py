@@ -12,9 +12,11 @@ import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from pipeline import decision
+from pipeline.conformal import Conformal
 from pipeline.topology import Topology
 from serving import seal
 from serving.manifest import KEY, Input, Manifest
@@ -23,6 +25,7 @@ OPSET = 18  # the highest that tf2onnx writes
 
 _DIMENSIONS = {
     "cost": ("cost_rows", "policies", None, "actions"),
+    "coverage": ("coverage_rows",),
     "expected_cost": ("batch", "policies", "actions"),
     "decision": ("batch", "policies"),
     "margin": ("batch", "policies"),
@@ -30,17 +33,18 @@ _DIMENSIONS = {
 
 
 def answering(
-    model: keras.Model, spec: Input, topology: Topology
+    model: keras.Model, spec: Input, topology: Topology, conformal: Conformal
 ) -> tf.types.experimental.PolymorphicFunction:
-    """Return the function that is exported: `(rows, cost) → outputs`, see `decision.decide`."""
+    """Return the function that is exported: `(rows, cost, coverage) → outputs`, see `decision.decide`."""
     signature = (
         tf.TensorSpec([None, *spec.shape], spec.dtype, name=spec.name),
         tf.TensorSpec([None, None, topology.classes, None], tf.float32, name="cost"),
+        tf.TensorSpec([None], tf.float32, name="coverage"),
     )
 
-    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-    def answer(rows: tf.Tensor, cost: tf.Tensor) -> decision.Outputs:
-        return decision.decide(model(rows, training=False), cost, topology)
+    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
+    def answer(rows: tf.Tensor, cost: tf.Tensor, coverage: tf.Tensor) -> decision.Outputs:
+        return decision.decide(model(rows, training=False), cost, coverage, topology, conformal)
 
     return answer
 
@@ -50,14 +54,28 @@ def topology_of(manifest: Manifest) -> Topology:
     return Topology(manifest.values, manifest.topology.period)
 
 
-def export(model: keras.Model, manifest: Manifest, path: Path) -> None:
-    """Write the artifact of a network that answers log-probabilities for raw rows.
+def defaults(manifest: Manifest) -> dict[str, NDArray[np.float32]]:
+    """Return what the optional inputs are where a caller leaves them out."""
+    cost = np.asarray(manifest.profiles[manifest.default_profile].cost, np.float32)
+    coverage = np.array([manifest.interval.coverage], np.float32)
+    return {"cost": cost[np.newaxis, np.newaxis], "coverage": coverage}
 
-    The file holds network, decision layer, the default profile's costs as the default of the optional
-    input `cost`, and the manifest; the digest of all that seals it.
+
+def export(model: keras.Model, conformal: Conformal, manifest: Manifest, path: Path) -> None:
+    """Write the artifact of a network that answers calibrated log-probabilities for raw rows.
+
+    The file holds network, calibration, decision layer, the default profile's costs and the default
+    coverage as the defaults of the optional inputs `cost` and `coverage`, and the manifest; the digest of
+    all that seals it.
+
+    Args:
+        model: `(batch, *shape)` raw rows to `(batch, S, K)`, of each pass.
+        conformal: What intervals are made by.
+        manifest: What the file says of itself.
+        path: Where it is written.
     """
     (spec,) = manifest.inputs
-    answer = answering(model, spec, topology_of(manifest))
+    answer = answering(model, spec, topology_of(manifest), conformal)
     with _quiet_conversion():
         graph_model, _ = tf2onnx.convert.from_function(
             answer, input_signature=answer.input_signature, opset=OPSET, large_model=False
@@ -65,9 +83,9 @@ def export(model: keras.Model, manifest: Manifest, path: Path) -> None:
     graph = graph_model.graph
     graph.name = manifest.name
     _name_dimensions(graph)
-    default = np.asarray(manifest.profiles[manifest.default_profile].cost, np.float32)
     # An initializer with the name of an input is that input's default.
-    graph.initializer.append(numpy_helper.from_array(default[np.newaxis, np.newaxis], "cost"))
+    for name, default in defaults(manifest).items():
+        graph.initializer.append(numpy_helper.from_array(default, name))
     graph_model.producer_name = "ordinal"
     graph_model.doc_string = f"{manifest.name}: {manifest.order}"
     onnx.helper.set_model_props(graph_model, {KEY: manifest.to_json(), seal.KEY: seal.BLANK})

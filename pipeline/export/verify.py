@@ -7,11 +7,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
+import tensorflow as tf
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from pipeline.conformal import Conformal
 from pipeline.errors import ExportError
-from pipeline.export.graph import answering, topology_of
+from pipeline.export.graph import answering, defaults, topology_of
 from pipeline.topology import Topology
 from serving.artifact import Answer, Artifact
 
@@ -20,17 +22,20 @@ TOLERANCE = 1e-5
 """Largest difference, relative to the size of the numbers that an output is made of; see `compare`."""
 
 
-def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int = 0) -> float:
+def verify(
+    path: Path, model: keras.Model, conformal: Conformal, rows: NDArray[np.generic], seed: int = 0
+) -> float:
     """Check an artifact against the network that it was made from; return the largest difference seen.
 
     The checker must accept it, every weight must be finite, the service's own loader must load it,
     and at batches of 1, 3 and 257 rows every output must equal Keras' within `TOLERANCE`: under the
-    default cost, under two policies of random costs, and under a cost matrix for each row.
-    Decisions must be equal where they are no ties.
+    default cost and coverage, under two policies of random costs and another coverage, and under a cost
+    matrix and a coverage for each row. Decisions and intervals must be equal where they are no ties.
 
     Args:
         path: The artifact.
-        model: `(batch, *shape)` raw rows to `(batch, K)` log-probabilities.
+        model: `(batch, *shape)` raw rows to `(batch, S, K)` log-probabilities of each pass.
+        conformal: What intervals are made by.
         rows: Real rows to draw batches from.
         seed: Of the draws.
 
@@ -41,9 +46,8 @@ def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int 
     artifact = Artifact(path, "cpu")
     (spec,) = artifact.manifest.inputs
     topology = topology_of(artifact.manifest)
-    answer = answering(model, spec, topology)
-    profile = artifact.manifest.profiles[artifact.manifest.default_profile]
-    default = np.asarray(profile.cost, np.float32)[np.newaxis, np.newaxis]
+    answer = answering(model, spec, topology, conformal)
+    default = defaults(artifact.manifest)
     random = np.random.default_rng(seed)
     worst = 0.0
     for batch in BATCHES:
@@ -51,12 +55,31 @@ def verify(path: Path, model: keras.Model, rows: NDArray[np.generic], seed: int 
         classes = len(artifact.manifest.labels)
         policies = random.uniform(0, 5, (1, 2, classes, 3)).astype(np.float32)
         by_row = random.uniform(0, 5, (batch, 1, classes, 4)).astype(np.float32)
-        for asked in (None, policies, by_row):
-            exported = artifact.run({spec.name: drawn}, asked)
-            outputs = answer(drawn, default if asked is None else asked)
+        level, levels = (random.uniform(0.05, 0.99, n).astype(np.float32) for n in (1, batch))
+        for cost, coverage in ((None, None), (policies, level), (by_row, levels)):
+            exported = artifact.run({spec.name: drawn}, cost, coverage)
+            asked = default["coverage"] if coverage is None else coverage
+            outputs = answer(drawn, default["cost"] if cost is None else cost, asked)
             kept = Answer(**{name: tensor.numpy() for name, tensor in outputs.items()})
             worst = max(worst, compare(kept, exported, topology))
+            _compare_intervals(kept, exported, topology, conformal, asked)
     return worst
+
+
+def _compare_intervals(
+    expected: Answer,
+    actual: Answer,
+    topology: Topology,
+    conformal: Conformal,
+    coverage: NDArray[np.float32],
+) -> None:
+    """Raise ExportError where intervals differ though no label's score is as near as a tie to τ."""
+    of_labels = conformal.scores(tf.constant(expected.probabilities), topology).numpy()
+    threshold = conformal.threshold(tf.constant(coverage)).numpy()[:, np.newaxis]
+    clear = (np.abs(of_labels - threshold) > TOLERANCE).all(axis=1)
+    differing = int(np.sum((expected.interval[clear] != actual.interval[clear]).any(axis=1)))
+    if differing:
+        raise ExportError(f"interval: {differing} of {clear.sum()} clear intervals differ from Keras'")
 
 
 def compare(expected: Answer, actual: Answer, topology: Topology) -> float:
@@ -64,9 +87,10 @@ def compare(expected: Answer, actual: Answer, topology: Topology) -> float:
 
     Sums and differences of float32 numbers are as exact as the largest of those numbers: expected
     costs and margins are compared relative to the largest expected cost of their policy, expected values
-    relative to the largest label value, probabilities and resultant lengths as they are. A margin that
-    is smaller than `TOLERANCE` by the same measure is a tie, which may fall either way. A mean on a ring
-    is compared along the arc, relative to the period and the less strictly the shorter its resultant.
+    relative to the largest label value, probabilities, uncertainties and resultant lengths as they are.
+    A margin that is smaller than `TOLERANCE` by the same measure is a tie, which may fall either way. A
+    mean on a ring is compared along the arc, relative to the period and the less strictly the shorter its
+    resultant.
 
     Raises ExportError where an output differs by more than `TOLERANCE`.
     """
@@ -76,6 +100,7 @@ def compare(expected: Answer, actual: Answer, topology: Topology) -> float:
         "expected_value": np.float32(max(map(abs, topology.values)) or 1),
         "expected_cost": costs[..., np.newaxis],
         "margin": costs,
+        "uncertainty": np.float32(1),
     }
     if expected.resultant is not None:
         sizes["resultant"] = np.float32(1)

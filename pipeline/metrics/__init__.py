@@ -14,12 +14,21 @@ label that does not occur, a correlation with decisions that do not vary.
 
 from pipeline.metrics.agreement import kendall_tau_b, spearman, weighted_kappa
 from pipeline.metrics.calibration import (
+    Reliability,
+    calibration_line,
     expected_calibration_error,
     mean_threshold_calibration_error,
     threshold_calibration_errors,
+    threshold_reliability,
 )
 from pipeline.metrics.circular import circular_correlation, mean_resultant_length
-from pipeline.metrics.decision_costs import expected_cost, realised_cost, regret
+from pipeline.metrics.decision_costs import (
+    CostForecast,
+    cost_forecast,
+    expected_cost,
+    realised_cost,
+    regret,
+)
 from pipeline.metrics.decisions import (
     accuracy,
     average_mean_absolute_error,
@@ -40,13 +49,17 @@ from pipeline.metrics.probabilities import (
 from pipeline.metrics.scores import by_class, by_slice, score
 
 __all__ = [
+    "CostForecast",
+    "Reliability",
     "accuracy",
     "average_mean_absolute_error",
     "brier_score",
     "by_class",
     "by_slice",
+    "calibration_line",
     "circular_correlation",
     "confusion_matrix",
+    "cost_forecast",
     "expected_calibration_error",
     "expected_cost",
     "gmsec",
@@ -66,6 +79,7 @@ __all__ = [
     "score",
     "spearman",
     "threshold_calibration_errors",
+    "threshold_reliability",
     "unimodality_rate",
     "weighted_kappa",
 ]

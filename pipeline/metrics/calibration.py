@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.metrics.arrays import Indices, Probabilities, check_indices, ratio
+from pipeline.metrics.arrays import Indices, Probabilities, check_indices, mean, ratio
 from pipeline.topology import Topology
 
 BINS = 15  # odd, so that ½ is inside a bin
@@ -84,11 +86,93 @@ def mean_threshold_calibration_error(y: Indices, probabilities: Probabilities, t
     return float(np.mean(threshold_calibration_errors(y, probabilities, topology)))
 
 
+class Reliability(NamedTuple):
+    """Of an event, in 15 bins of its chance: how often it was said to happen, and how often it did."""
+
+    rows: NDArray[np.int64]  # (15,)
+    forecast: NDArray[np.float64]  # (15,), mean chance; NaN in a bin without rows
+    frequency: NDArray[np.float64]  # (15,), share of rows where it happened; NaN in a bin without rows
+
+
+def threshold_reliability(
+    y: Indices, probabilities: Probabilities, topology: Topology
+) -> list[Reliability]:
+    """Return the reliability of P(y' in set) for each of `Topology.sets`, whose ECE is the threshold's.
+
+    Args:
+        y: `(rows,)`, index of the true label, 0 … K−1.
+        probabilities: `(rows, K)`.
+        topology: Gives the sets.
+
+    Returns:
+        S of them, in the order of the sets.
+
+    Raises:
+        ValueError: An index is not that of a label.
+
+    Reference:
+        Murphy, Winkler, Reliability of subjective probability forecasts of precipitation and temperature,
+        1977.
+
+    >>> p = np.array([[0.25, 0.75], [0.25, 0.75]])
+    >>> (below,) = threshold_reliability(np.array([0, 1]), p, Topology.of(range(2)))
+    >>> below.forecast[3], below.frequency[3], below.rows[3]
+    (np.float64(0.25), np.float64(0.5), np.int64(2))
+    """
+    check_indices("y", y, topology.classes)
+    sets = topology.sets()
+    curves = []
+    for chance, inside in zip((np.asarray(probabilities, dtype=float) @ sets).T, sets.T, strict=True):
+        bins = _bins(chance)
+        rows = np.bincount(bins, minlength=BINS)
+        said, happened = (np.bincount(bins, weights=w, minlength=BINS) for w in (chance, inside[y]))
+        curves.append(Reliability(rows, ratio(said, rows), ratio(happened, rows)))
+    return curves
+
+
+def calibration_line(y: Indices, probabilities: Probabilities, topology: Topology) -> tuple[float, float]:
+    """Return slope and intercept of the true label's value over the expected value, by least squares.
+
+    1 and 0 where expected values can be taken at their word; a slope below 1 says that they go too far
+    apart. A temperature keeps the mode but moves the expected value, and shows here.
+
+    Args:
+        y: `(rows,)`, index of the true label, 0 … K−1.
+        probabilities: `(rows, K)`.
+        topology: Labels on a line, with their values.
+
+    Returns:
+        Slope, and intercept in label values; NaN where all expected values are equal.
+
+    Raises:
+        ValueError: An index is not that of a label.
+
+    Reference:
+        Cox, Two further applications of a model for binary regression, 1958, for the slope; Mincer,
+        Zarnowitz, The evaluation of economic forecasts, 1969.
+
+    >>> p = np.array([[0.75, 0.25], [0.25, 0.75]])
+    >>> calibration_line(np.array([0, 1]), p, Topology.of([0, 1]))  # always right, and never sure
+    (2.0, -0.5)
+    """
+    check_indices("y", y, topology.classes)
+    values = np.array(topology.values)
+    expected = np.asarray(probabilities, dtype=float) @ values
+    apart = expected - mean(expected)
+    apart[np.abs(apart) < 1e-9 * (values[-1] - values[0])] = 0  # what rounding alone has parted
+    slope = float(ratio(np.sum(apart * values[y]), np.sum(apart**2)))
+    return slope, mean(values[y]) - slope * mean(expected)
+
+
 def _calibration_error(chance: NDArray[np.floating], happened: NDArray[np.generic]) -> float:
     """Return the ECE of an event's chances, both `(rows,)`; its contrary has the same."""
     gap = np.asarray(happened, dtype=float) - chance
+    of_bins = np.bincount(_bins(chance), weights=gap, minlength=BINS)
+    return float(ratio(np.sum(np.abs(of_bins)), len(gap)))
+
+
+def _bins(chance: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return the bin of each chance, `(rows,)`, 0 … 14; one on an edge is in the outer bin."""
     tail = np.round(np.minimum(chance, 1 - chance), DECIMALS)  # distance to the nearer end
     from_end = np.digitize(tail, EDGES, right=True)
-    bins = np.where(chance <= 0.5, from_end, BINS - 1 - from_end)
-    of_bins = np.bincount(bins, weights=gap, minlength=BINS)
-    return float(ratio(np.sum(np.abs(of_bins)), len(gap)))
+    return np.asarray(np.where(chance <= 0.5, from_end, BINS - 1 - from_end))

@@ -28,7 +28,8 @@ def score(
       the actions are the labels, else the label of least expected distance, which is the median on a line.
 
     Of the probabilities alone are `rps` (normalised), `nll`, `brier`, `threshold_ece` (the mean over
-    thresholds), `unimodality`, and on a ring `mean_resultant_length`.
+    thresholds), `unimodality`, on a line `calibration_slope` and `calibration_intercept`, and on a ring
+    `mean_resultant_length`.
 
     Args:
         y: `(rows,)`, index of the true label, 0 … K−1.
@@ -74,6 +75,8 @@ def score(
         scores["spearman"] = agreement.spearman(y, label, topology)
         scores["kendall"] = agreement.kendall_tau_b(y, label, topology)
         scores["gmsec"] = decisions.gmsec(y, label, topology)
+        line = calibration.calibration_line(y, probabilities, topology)
+        scores["calibration_slope"], scores["calibration_intercept"] = line
     else:
         scores["circular_correlation"] = circular.circular_correlation(y, label, topology)
         scores["mean_resultant_length"] = circular.mean_resultant_length(probabilities, topology)

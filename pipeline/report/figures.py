@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from pipeline.metrics import CostForecast, Reliability
+
+BEFORE, AFTER, GUIDE = "#c05621", "#1f4e8c", "#b8c0cc"
+PANELS = 12
 
 
 def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str) -> Figure:
@@ -56,3 +62,87 @@ def curves(history: dict[str, list[float]], best_epoch: int, title: str) -> Figu
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     return figure
+
+
+def reliability(
+    before: Sequence[Reliability], after: Sequence[Reliability], names: Sequence[str], title: str
+) -> Figure:
+    """Return, for each event, how often it happened over how often it was said to, before and after.
+
+    Points on the diagonal are honest; the larger a point, the more rows. Of more events than there is room
+    for, some are shown, evenly chosen.
+
+    Args:
+        before: Of each event, before calibration.
+        after: Of each event, after it.
+        names: What happens, such as "≤ 3".
+        title: Which rows.
+    """
+    shown = np.unique(np.linspace(0, len(names) - 1, PANELS).round().astype(int))
+    figure, panels = _panels(len(shown), title)
+    for axes, event in zip(panels, shown, strict=True):
+        axes.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
+        for curve, color, label in ((before[event], BEFORE, "before"), (after[event], AFTER, "after")):
+            seen = curve.rows > 0
+            size = 8 + 90 * curve.rows[seen] / max(curve.rows.sum(), 1)
+            axes.plot(curve.forecast[seen], curve.frequency[seen], color=color, linewidth=0.8, alpha=0.7)
+            axes.scatter(
+                curve.forecast[seen], curve.frequency[seen], s=size, color=color, label=label, linewidths=0
+            )
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        axes.set_title(names[event], fontsize=9, loc="left", parse_math=False)
+        axes.set_aspect("equal")
+    figure.supxlabel("said probability", fontsize=9)
+    figure.supylabel("share that happened", fontsize=9)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9
+    )
+    return figure
+
+
+def costs(forecasts: Mapping[str, CostForecast], title: str) -> Figure:
+    """Return, for each profile, what decisions cost over what the model expected, in groups of rows.
+
+    Bars are two standard errors. Points below the diagonal: the model feared more than came; above it: it
+    was too sure of itself.
+
+    Args:
+        forecasts: Of each profile, by name.
+        title: Which rows.
+    """
+    figure, panels = _panels(len(forecasts), title, size=2.5)
+    for axes, (name, forecast) in zip(panels, forecasts.items(), strict=True):
+        far = float(max(forecast.group_expected.max(), forecast.group_realised.max(), 1e-9)) * 1.08
+        axes.plot([0, far], [0, far], color=GUIDE, linewidth=1, zorder=0)
+        axes.errorbar(
+            forecast.group_expected,
+            forecast.group_realised,
+            yerr=2 * np.nan_to_num(forecast.group_standard_error),
+            fmt="o", markersize=4, color=AFTER, ecolor=GUIDE, elinewidth=1.5,
+        )  # fmt: skip
+        axes.set(xlim=(0, far), ylim=(0, far))
+        axes.set_title(
+            f"{name}\nexpected {forecast.expected:.3f}, realised {forecast.realised:.3f}",
+            fontsize=9, loc="left", parse_math=False,
+        )  # fmt: skip
+    figure.supxlabel("expected cost, a tenth of the rows each", fontsize=9)
+    figure.supylabel("realised cost", fontsize=9)
+    return figure
+
+
+def _panels(count: int, title: str, size: float = 1.9) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many panels, four in a row."""
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    figure = Figure(
+        figsize=(max(size * columns, 5) + 0.4, size * rows + 0.9), layout="constrained", dpi=120
+    )
+    grid = figure.subplots(rows, columns, squeeze=False)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
+    panels = list(grid.flat)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    for unused in panels[count:]:
+        unused.set_visible(False)
+    return figure, panels[:count]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from pipeline.config import Config
 from pipeline.data import Dataset
+from pipeline.evaluate import Evaluation
+from pipeline.metrics import CostForecast
 from pipeline.sweep import Trial
+from serving.manifest import Calibration
 
 
 def parameters(config: Config, data: Dataset) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def comparison(trials: Sequence[tuple[str, dict[str, float], float, bool]]) -> s
     Args:
         trials: Title, validation metrics, seconds, and whether it was chosen, of each.
     """
-    names = ("realised_cost", "expected_cost", "accuracy", "mae", "qwk", "rps", "nll")
+    names = ("realised_cost", "expected_cost", "accuracy", "mae", "qwk", "rps", "nll", "ece")
     lines = [
         f"| trial | {' | '.join(name.replace('_', ' ') for name in names)} | seconds |",
         f"|---|{'---:|' * (len(names) + 1)}",
@@ -70,4 +73,65 @@ def comparison(trials: Sequence[tuple[str, dict[str, float], float, bool]]) -> s
     for title, scores, seconds, chosen in sorted(trials, key=lambda trial: trial[1]["realised_cost"]):
         numbers = " | ".join(f"{scores[name]:.4f}" for name in names)
         lines.append(f"| {f'**{title}**' if chosen else title} | {numbers} | {seconds:.1f} |")
-    return "\n".join([*lines, "", "On the validation part; the trial in bold was exported."])
+    chosen_ones = sum(chosen for *_, chosen in trials)
+    which = "the trial in bold was exported" if chosen_ones == 1 else "those in bold were exported as one"
+    return "\n".join([*lines, "", f"On the validation part, calibrated; {which}."])
+
+
+def trust(calibration: Calibration, evaluation: Evaluation) -> str:
+    """Return in Markdown how far the artifact's probabilities, costs and intervals can be believed."""
+    lines = ["### Calibration", "", _in_words(calibration), ""]
+    if calibration.before and calibration.after:
+        lines += ["| on validation rows | nll | rps | ece | threshold ece |", "|---|---:|---:|---:|---:|"]
+        for name, quality in (("before", calibration.before), ("after", calibration.after)):
+            numbers = " | ".join(f"{value:.4f}" for value in quality.model_dump().values())
+            lines.append(f"| {name} | {numbers} |")
+    lines += [
+        "",
+        "### Expected and realised cost",
+        "",
+        "| on test rows | expected | realised | realised − expected | standard error |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in cost_rows(evaluation.costs):
+        lines.append(
+            f"| {row['profile']} | {row['expected']:.4f} | {row['realised']:.4f} | "
+            f"{row['difference']:+.4f} | {row['standard_error']:.4f} |"
+        )
+    lines += [
+        "",
+        "A difference of less than two standard errors may be chance.",
+        "",
+        "### Intervals",
+        "",
+        "| wanted coverage | coverage on test rows | mean width in labels |",
+        "|---:|---:|---:|",
+    ]
+    lines += [f"| {c.wanted:.0%} | {c.coverage:.1%} | {c.width:.2f} |" for c in evaluation.coverages]
+    return "\n".join(lines)
+
+
+def _in_words(calibration: Calibration) -> str:
+    match calibration.method:
+        case "none":
+            return "Neither temperature nor vector scaling helped on rows that they were not fitted on."
+        case "temperature":
+            return f"Temperature {1 / calibration.slopes[0]:.3f}, fitted on {calibration.rows} rows."
+        case "vector":
+            return (
+                f"Vector scaling, a slope and an offset for each label, fitted on {calibration.rows} rows."
+            )
+
+
+def cost_rows(costs: Mapping[str, CostForecast]) -> list[dict[str, Any]]:
+    """Return the rows of a table of expected and realised cost, one a profile."""
+    return [
+        {
+            "profile": name,
+            "expected": forecast.expected,
+            "realised": forecast.realised,
+            "difference": forecast.realised - forecast.expected,
+            "standard_error": forecast.standard_error,
+        }
+        for name, forecast in costs.items()
+    ]

@@ -45,7 +45,7 @@ def log(experiment: Experiment, run: Run, path: Path, manifest: Manifest) -> Log
             ],
             signature=_signature(manifest),
             save_as_external_data=False,
-            metadata={"labels": list(manifest.labels), "loss": manifest.loss.name},
+            metadata={"labels": list(manifest.labels), "loss": manifest.best.loss.name},
         )
     folder = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
     return Logged(logged.model_uri, folder / "model.onnx")
@@ -75,6 +75,8 @@ def _signature(manifest: Manifest) -> ModelSignature:
         TensorSpec(single, (-1, -1, -1), "expected_cost"),
         TensorSpec(np.dtype("int64"), (-1, -1), "decision"),
         TensorSpec(single, (-1, -1), "margin"),
+        TensorSpec(np.dtype("int64"), (-1, 2), "interval"),
+        TensorSpec(single, (-1, 2), "uncertainty"),
     ]
     if manifest.topology.kind == "cyclic":
         outputs.append(TensorSpec(single, (-1,), "resultant"))

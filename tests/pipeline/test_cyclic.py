@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
+from trained import described
 
 from pipeline import costs, losses, metrics, sweep, train
 from pipeline.config import Config
 from pipeline.data import load
-from pipeline.export import describe
 from pipeline.topology import Topology
 
 K = 8
@@ -103,7 +103,7 @@ def test_the_period_of_the_config_reaches_loss_costs_and_manifest(tmp_path: Path
     data = load(config)
     assert data.labels.topology == Topology.of(range(1, 13), period=12)
     (trial,) = sweep.plan(config, data)
-    manifest = describe.describe(config, data, trial, "run")
+    manifest = described(config, data)
     assert (manifest.topology.kind, manifest.topology.period) == ("cyclic", 12)
     assert manifest.profiles["cyclic"].cost[11][:3] == (1, 2, 3)
     assert manifest.profiles["cyclic"].cost == manifest.profiles["absolute"].cost
@@ -120,6 +120,5 @@ def test_a_ring_reads_as_one(tmp_path: Path) -> None:
     for topology in ("linear", "cyclic"):
         source = {"source": str(tmp_path / "rows.npz"), "topology": topology}
         config = Config.model_validate({"name": "r", "data": source, "search": {"trials": 1}})
-        data = load(config)
-        read[topology] = describe.describe(config, data, sweep.plan(config, data)[0], "run").order
+        read[topology] = described(config, load(config)).order
     assert read == {"linear": "0 < 1 < 2", "cyclic": "0 → 1 → 2"}

@@ -63,7 +63,8 @@ def test_duplicates_stay_together_and_shares_are_kept() -> None:
         assert set(part // 2 * 2) | set(part // 2 * 2 + 1) == set(part)
     assert len(parts.test) / 6000 == pytest.approx(0.3, abs=0.03)
     assert len(parts.validation) / 6000 == pytest.approx(0.1, abs=0.02)
-    assert len(parts.train) + len(parts.validation) + len(parts.test) == 6000
+    assert len(parts.calibration) / 6000 == pytest.approx(0.15, abs=0.02)
+    assert sum(map(len, vars(parts).values())) == 6000
 
 
 def test_another_seed_is_another_split() -> None:
@@ -93,7 +94,8 @@ def test_a_test_part_of_the_source_is_kept() -> None:
     parts = splits.part(rows, Split(test=0.5, validation=0.25), marked)
     assert parts.test.tolist() == list(range(4000, 6000))
     assert len(parts.validation) / 4000 == pytest.approx(0.25, abs=0.03)
-    assert sorted([*parts.train, *parts.validation]) == list(range(4000))
+    assert len(parts.calibration) / 4000 == pytest.approx(0.15, abs=0.03)
+    assert sorted([*parts.train, *parts.validation, *parts.calibration]) == list(range(4000))
     other = splits.part(rows[2000:], Split(test=0.1, validation=0.25), marked[2000:])
     assert (other.validation + 2000).tolist() == parts.validation[parts.validation >= 2000].tolist()
 
@@ -110,6 +112,7 @@ def test_fewer_training_rows_are_some_of_the_more(marked: bool) -> None:
     for parts in kept:
         assert parts.validation.tolist() == every.validation.tolist()
         assert parts.test.tolist() == every.test.tolist()
+        assert parts.calibration.tolist() == every.calibration.tolist()
     turned = splits.part(rows[::-1], Split(train_rows=100), None if own_test is None else own_test[::-1])
     assert _side(turned, "train", rows[::-1]) == _side(kept[0], "train", rows)
 

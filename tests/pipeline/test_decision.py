@@ -12,10 +12,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline import decision
+from pipeline.conformal import Conformal
 from pipeline.topology import Topology
 from serving.manifest import PADDING
 
 LINE = Topology.of(range(4))
+CONFORMAL = Conformal("central", np.linspace(0, 0.9, 10, dtype=np.float32))
+
+
+def _decide(log_p: tf.Tensor, cost: NDArray[np.floating], topology: Topology) -> decision.Outputs:
+    """Decide by a single pass, with intervals of a coverage of ½."""
+    coverage = tf.constant([0.5])
+    return decision.decide(
+        log_p[:, tf.newaxis], tf.constant(cost, tf.float32), coverage, topology, CONFORMAL
+    )
 
 
 @given(strategies.simplex_rows(count=4), strategies.label_values(4), st.data())
@@ -25,7 +35,7 @@ def test_every_output_equals_the_oracle(
     """Two policies at once: probabilities, value, costs, decision and margin are the slow twin's."""
     costs = [data.draw(strategies.cost_matrices(4, 3)) for _ in range(2)]
     log_p = tf.constant(np.log(p), tf.float32)
-    outputs = decision.decide(log_p, tf.constant(np.array([costs]), tf.float32), Topology.of(values))
+    outputs = _decide(log_p, np.array([costs]), Topology.of(values))
     np.testing.assert_allclose(outputs["probabilities"], p, atol=1e-6)
     for row, q in enumerate(p):
         assert outputs["expected_value"][row].numpy() == pytest.approx(
@@ -46,7 +56,7 @@ def test_exact_ties_go_to_the_lowest_index(p: NDArray[np.float64], cost: NDArray
     with np.errstate(divide="ignore"):
         log_p = tf.constant(np.log2(p) * np.log(2), tf.float32)
     probabilities = tf.nn.softmax(log_p).numpy()
-    outputs = decision.decide(log_p, tf.constant(cost[np.newaxis, np.newaxis], tf.float32), LINE)
+    outputs = _decide(log_p, cost[np.newaxis, np.newaxis], LINE)
     assume((probabilities == p).all())  # softmax rounds most of them
     wanted, margin = oracle.decision(p[0], cost)
     assert (outputs["decision"][0, 0].numpy(), outputs["margin"][0, 0].numpy()) == (wanted, margin)
@@ -54,7 +64,7 @@ def test_exact_ties_go_to_the_lowest_index(p: NDArray[np.float64], cost: NDArray
 
 def test_equal_probabilities_tie_exactly() -> None:
     """Four equal labels under zero-one costs: four equal costs, and the first label is decided."""
-    outputs = decision.decide(tf.zeros((1, 4)), tf.constant(1 - np.eye(4)[None, None], tf.float32), LINE)
+    outputs = _decide(tf.zeros((1, 4)), 1 - np.eye(4)[None, None], LINE)
     assert outputs["expected_cost"].numpy().tolist() == [[[0.75] * 4]]
     assert outputs["decision"].numpy().tolist() == [[0]]
     assert outputs["margin"].numpy().tolist() == [[0]]
@@ -63,8 +73,8 @@ def test_equal_probabilities_tie_exactly() -> None:
 def test_a_cost_matrix_for_each_row() -> None:
     """With costs `(batch, P, K, A)` each row is decided by its own."""
     log_p = tf.math.log([[0.6, 0.4], [0.6, 0.4]])
-    cost = tf.constant([[[[0.0, 1], [1, 0]]], [[[0.0, 1], [9, 0]]]])
-    assert decision.decide(log_p, cost, Topology.of([0, 1]))["decision"].numpy().tolist() == [[0], [1]]
+    cost = np.array([[[[0.0, 1], [1, 0]]], [[[0.0, 1], [9, 0]]]])
+    assert _decide(log_p, cost, Topology.of([0, 1]))["decision"].numpy().tolist() == [[0], [1]]
 
 
 def test_padded_actions_are_never_taken() -> None:
@@ -72,14 +82,13 @@ def test_padded_actions_are_never_taken() -> None:
     cost = np.full((1, 2, 2, 3), PADDING, np.float32)
     cost[0, 0, :, :2] = [[0, 1], [1, 0]]
     cost[0, 1] = [[5, 5, 0], [5, 5, 4]]
-    outputs = decision.decide(tf.math.log([[0.25, 0.75]]), tf.constant(cost), Topology.of([0, 1]))
+    outputs = _decide(tf.math.log([[0.25, 0.75]]), cost, Topology.of([0, 1]))
     assert outputs["decision"].numpy().tolist() == [[1, 2]]
     assert outputs["margin"].numpy()[0, 0] == pytest.approx(0.5)
 
 
 def _on_a_ring(p: NDArray[np.float64], ring: Topology) -> decision.Outputs:
-    cost = tf.constant(ring.distances()[np.newaxis, np.newaxis], tf.float32)
-    return decision.decide(tf.constant(np.log(p), tf.float32), cost, ring)
+    return _decide(tf.constant(np.log(p), tf.float32), ring.distances()[np.newaxis, np.newaxis], ring)
 
 
 @given(strategies.simplex_rows(), st.floats(0.25, 3), st.data())

@@ -11,15 +11,15 @@ import onnxruntime as ort
 import oracle
 import pytest
 from onnx import numpy_helper
-from trained import Exported
+from trained import Exported, export_untrained
 
-from pipeline import heads, metrics, models, preprocess
-from pipeline.config import Config, Model, Named
+from pipeline import heads, metrics, preprocess
+from pipeline.config import Config, Model
+from pipeline.conformal import Conformal
 from pipeline.data import Dataset, load
 from pipeline.errors import ExportError
 from pipeline.evaluate import evaluate
-from pipeline.export import describe, graph, verify
-from pipeline.sweep import plan
+from pipeline.export import verify
 from pipeline.topology import Topology
 from serving import seal
 from serving.artifact import Answer, Artifact
@@ -28,25 +28,33 @@ from serving.manifest import KEY
 
 
 def test_the_file_equals_keras_at_batches_of_1_3_and_257(exported: Exported, data: Dataset) -> None:
-    """Every output of the graph is Keras', within 1e-5, for default, many and row-wise costs."""
+    """Every output of the graph is Keras', within 1e-5, whatever the costs and coverages."""
     assert verify.BATCHES == (1, 3, 257)
-    assert verify.verify(exported.path, exported.model, data.features) < verify.TOLERANCE
+    assert _verified(exported, data) < verify.TOLERANCE
+
+
+def _verified(exported: Exported, data: Dataset) -> float:
+    return verify.verify(exported.path, exported.model, exported.conformal, data.features)
 
 
 def test_the_graph_keeps_its_contract(exported: Exported) -> None:
-    """Names, types and dynamic dimensions are those of the contract; `cost` is optional."""
+    """Names, types and dynamic dimensions are those of the contract; `cost` and `coverage` are optional."""
     session = ort.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
     assert [(i.name, i.type, i.shape) for i in session.get_inputs()] == [
         ("image", "tensor(uint8)", ["batch", 8, 8, 1])
     ]
-    (cost,) = session.get_overridable_initializers()
-    assert (cost.name, cost.type) == ("cost", "tensor(float)")
+    assert {i.name: (i.type, i.shape) for i in session.get_overridable_initializers()} == {
+        "cost": ("tensor(float)", ["cost_rows", "policies", 10, "actions"]),
+        "coverage": ("tensor(float)", ["coverage_rows"]),
+    }
     assert {o.name: (o.type, o.shape) for o in session.get_outputs()} == {
         "probabilities": ("tensor(float)", ["batch", 10]),
         "expected_value": ("tensor(float)", ["batch"]),
         "expected_cost": ("tensor(float)", ["batch", "policies", "actions"]),
         "decision": ("tensor(int64)", ["batch", "policies"]),
         "margin": ("tensor(float)", ["batch", "policies"]),
+        "interval": ("tensor(int64)", ["batch", 2]),
+        "uncertainty": ("tensor(float)", ["batch", 2]),
     }
 
 
@@ -71,7 +79,7 @@ def test_the_manifest_travels_in_the_file(exported: Exported) -> None:
     """What the loader reads is what was written."""
     artifact = Artifact(exported.path, "cpu")
     assert artifact.manifest == exported.manifest
-    assert artifact.manifest.loss.name == "expected_value"
+    assert artifact.manifest.best.loss.name == "expected_value"
     assert artifact.manifest.profiles["asymmetric"].cost[0][:3] == (0, 3, 6)
     assert artifact.provider == "CPUExecutionProvider"
 
@@ -80,7 +88,14 @@ def test_another_networks_answers_are_noticed(exported: Exported, data: Dataset)
     """Verification fails where the file does not say what the model says."""
     other = keras.models.clone_model(exported.model)
     with pytest.raises(ExportError, match="the exported graph differs from Keras by"):
-        verify.verify(exported.path, other, data.features)
+        verify.verify(exported.path, other, exported.conformal, data.features)
+
+
+def test_another_interval_is_noticed(exported: Exported, data: Dataset) -> None:
+    """Verification fails where the file's intervals are not those of the calibration scores."""
+    other = Conformal(exported.conformal.kind, exported.conformal.calibration / 2)
+    with pytest.raises(ExportError, match=r"interval: \d+ of \d+ clear intervals differ from Keras'"):
+        verify.verify(exported.path, exported.model, other, data.features)
 
 
 def _tampered(exported: Exported, folder: Path, *, reseal: bool, value: float) -> Path:
@@ -108,7 +123,7 @@ def test_a_weight_that_is_not_finite_is_refused(exported: Exported, data: Datase
     """NaN in a weight is found before anything is registered."""
     path = _tampered(exported, tmp_path, reseal=True, value=float("nan"))
     with pytest.raises(ExportError, match="holds a number that is not finite"):
-        verify.verify(path, exported.model, data.features)
+        verify.verify(path, exported.model, exported.conformal, data.features)
 
 
 def test_the_seal_needs_its_blank() -> None:
@@ -121,7 +136,7 @@ def test_evaluation_scores_the_file(exported: Exported, data: Dataset) -> None:
     """Metrics on the test part come from the file's own decisions, for each profile."""
     evaluation = evaluate(Artifact(exported.path, "cpu"), data)
     rows, y = data.features[data.parts.test], data.y[data.parts.test]
-    log_p = exported.model(rows).numpy()
+    log_p = exported.model(rows).numpy()[:, 0]
     decided = (np.cumsum(np.exp(log_p), axis=1) < 0.5).sum(axis=1)
     assert evaluation.metrics["absolute/realised_cost"] == pytest.approx(
         np.abs(y - decided).mean(), abs=0.01
@@ -132,29 +147,24 @@ def test_evaluation_scores_the_file(exported: Exported, data: Dataset) -> None:
 
 
 @pytest.mark.parametrize("backbone", ["linear", "cnn"])
-def test_every_backbone_exports(backbone: str, exported: Exported, data: Dataset, tmp_path: Path) -> None:
+def test_every_backbone_exports(backbone: str, config: Config, data: Dataset, tmp_path: Path) -> None:
     """Untrained networks of the other backbones pass the same verification."""
     settings = Model.model_validate({"backbone": backbone, "hidden": [4]})
-    model = models.build(
-        settings, data.spec, preprocess.fit_scaling(data.features), Named(name="softmax"), 10
-    )
-    graph.export(model, exported.manifest, tmp_path / "model.onnx")
-    assert verify.verify(tmp_path / "model.onnx", model, data.features) < verify.TOLERANCE
+    exported = export_untrained(config.model_copy(update={"model": settings}), data, tmp_path)
+    assert _verified(exported, data) < verify.TOLERANCE
 
 
 def test_a_table_exports(table: Path, tmp_path: Path) -> None:
     """A table's columns are scaled inside the graph, constant columns included."""
+    with np.load(table) as archive:
+        x = archive["x"] * np.array([1000, 1, 0], np.float32) + np.array([5, 0, 7], np.float32)
+        np.savez(table, x=x, y=archive["y"])
     config = Config.model_validate({"name": "table", "data": {"source": str(table)}})
     data = load(config)
-    x = data.features * np.array([1000, 1, 0], np.float32) + np.array([5, 0, 7], np.float32)
-    scaling = preprocess.fit_scaling(x)
-    scaled = scaling(x).numpy()
+    scaled = preprocess.fit_scaling(data.features)(data.features).numpy()
     np.testing.assert_allclose(scaled.mean(axis=0), [0, 0, 0], atol=1e-3)
     np.testing.assert_allclose(scaled.std(axis=0), [1, 1, 0], atol=1e-3)
-    model = models.build(Model(), data.spec, scaling, Named(name="softmax"), 4)
-    manifest = describe.describe(config, data, plan(config, data)[0], "run")
-    graph.export(model, manifest, tmp_path / "table.onnx")
-    assert verify.verify(tmp_path / "table.onnx", model, x) < verify.TOLERANCE
+    assert _verified(export_untrained(config, data, tmp_path), data) < verify.TOLERANCE
 
 
 @pytest.mark.parametrize("unit", [1e-3, 100, 1e6])
@@ -166,10 +176,7 @@ def test_labels_of_any_size_export(unit: float, table: Path, tmp_path: Path) -> 
         {"name": "table", "data": {"source": str(table), **labels}, "decision": decision}
     )
     data = load(config)
-    scaling = preprocess.fit_scaling(data.features)
-    model = models.build(Model(), data.spec, scaling, Named(name="softmax"), 4)
-    graph.export(model, describe.describe(config, data, plan(config, data)[0], "run"), tmp_path / "t.onnx")
-    assert verify.verify(tmp_path / "t.onnx", model, data.features) < verify.TOLERANCE
+    assert _verified(export_untrained(config, data, tmp_path), data) < verify.TOLERANCE
 
 
 HEADS = [
@@ -186,13 +193,10 @@ def test_every_head_exports(head: dict[str, str], classes: int, table: Path, tmp
         np.savez(table, x=archive["x"], y=np.minimum(archive["y"], classes - 1))
     search = {"heads": [head], "trials": 1}
     config = Config.model_validate({"name": "t", "data": {"source": str(table)}, "search": search})
-    data = load(config)
-    (trial,) = plan(config, data)
-    scaling = preprocess.fit_scaling(data.features)
-    model = models.build(Model(hidden=(4,)), data.spec, scaling, trial.head, classes)
-    graph.export(model, describe.describe(config, data, trial, "run"), tmp_path / "t.onnx")
-    assert verify.verify(tmp_path / "t.onnx", model, data.features) < verify.TOLERANCE
-    assert Artifact(tmp_path / "t.onnx", "cpu").manifest.head.name == head["name"]
+    data = load(config.model_copy(update={"model": Model(hidden=(4,))}))
+    exported = export_untrained(config, data, tmp_path)
+    assert _verified(exported, data) < verify.TOLERANCE
+    assert Artifact(exported.path, "cpu").manifest.best.head.name == head["name"]
 
 
 def test_a_ring_exports_its_resultant(table: Path, tmp_path: Path) -> None:
@@ -201,13 +205,11 @@ def test_a_ring_exports_its_resultant(table: Path, tmp_path: Path) -> None:
     ring = {"topology": "cyclic", "period": 360}
     config = Config.model_validate({"name": "t", "data": {"source": str(table), **labels, **ring}})
     data = load(config)
-    scaling = preprocess.fit_scaling(data.features)
-    model = models.build(Model(), data.spec, scaling, Named(name="softmax"), 4)
-    graph.export(model, describe.describe(config, data, plan(config, data)[0], "run"), tmp_path / "t.onnx")
-    assert verify.verify(tmp_path / "t.onnx", model, data.features) < verify.TOLERANCE
-    session = ort.InferenceSession(tmp_path / "t.onnx", providers=["CPUExecutionProvider"])
+    exported = export_untrained(config, data, tmp_path)
+    assert _verified(exported, data) < verify.TOLERANCE
+    session = ort.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
     assert ("resultant", ["batch"]) in [(o.name, o.shape) for o in session.get_outputs()]
-    answer = Artifact(tmp_path / "t.onnx", "cpu").run({"numeric": data.features[:9]})
+    answer = Artifact(exported.path, "cpu").run({"numeric": data.features[:9]})
     length = metrics.mean_resultant_length(answer.probabilities.astype(float), data.labels.topology)
     assert length == pytest.approx(answer.resultant.mean(), abs=1e-6)
     for p, value, length in zip(answer.probabilities, answer.expected_value, answer.resultant, strict=True):
@@ -227,6 +229,8 @@ def test_a_difference_along_the_ring_is_measured_by_the_resultant() -> None:
             expected_cost=one,
             decision=np.zeros((1, 1), np.int64),
             margin=one[..., 0] * 0,
+            interval=np.zeros((1, 2), np.int64),
+            uncertainty=np.zeros((1, 2), np.float32),
             resultant=np.array([resultant], np.float32),
         )
 

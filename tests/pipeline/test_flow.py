@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,10 @@ def test_a_trial_shows_curves_metrics_parameters_and_pictures(
     assert trial.data.params["loss.lam"] == "0.1"
     assert float(trial.data.params["loss.lam_scaled"]) == pytest.approx(0.1 * 81)
     assert trial.data.params["loss.proper"] == "True"
+    assert trial.data.params["calibration.method"] in ("none", "temperature", "vector")
+    assert {"uncalibrated/nll", "uncalibrated/threshold_ece", "temperature"} <= set(trial.data.metrics)
     files = {file.path for file in client.list_artifacts(trial.info.run_id)}
-    assert {"confusion.png", "curves.png", "model"} <= files
+    assert {"confusion.png", "curves.png", "reliability.png", "reliability.csv", "model"} <= files
     picture = Path(client.download_artifacts(trial.info.run_id, "confusion.png"))
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -109,8 +112,61 @@ def test_the_cheapest_trial_is_the_champion(retrained: Retrained, client: Mlflow
     assert int(champion.version) == retrained.version == 1
     assert champion.run_id == retrained.run_id
     artifact = Artifact(retrained.artifact, "cpu")  # the seal holds: the registry keeps the very bytes
-    assert artifact.manifest.provenance.run_id == best.info.run_id
+    assert artifact.manifest.best.run_id == best.info.run_id
     assert artifact.manifest.name == "digits"
+
+
+def test_the_run_says_how_far_the_champion_can_be_trusted(
+    retrained: Retrained, client: MlflowClient
+) -> None:
+    """Its description, tables and pictures show calibration, expected and realised cost, and intervals."""
+    run = client.get_run(retrained.run_id)
+    note = run.data.tags["mlflow.note.content"]
+    for title in ("### Calibration", "### Expected and realised cost", "### Intervals"):
+        assert title in note
+    files = {file.path for file in client.list_artifacts(retrained.run_id)}
+    assert {"costs.csv", "costs.png", "intervals.csv", "reliability.csv", "reliability.png"} <= files
+    text = Path(client.download_artifacts(retrained.run_id, "costs.csv")).read_text(encoding="utf-8")
+    rows = {row["profile"]: row for row in csv.DictReader(text.splitlines())}
+    for profile in ("zero_one", "absolute", "quadratic", "asymmetric"):
+        assert float(rows[profile]["expected"]) == retrained.metrics[f"{profile}/expected_cost"]
+        assert float(rows[profile]["realised"]) == retrained.metrics[f"{profile}/realised_cost"]
+    text = Path(client.download_artifacts(retrained.run_id, "intervals.csv")).read_text(encoding="utf-8")
+    levels = {float(row["wanted"]): row for row in csv.DictReader(text.splitlines())}
+    assert list(levels) == [0.5, 0.8, 0.9, 0.95, 0.99]
+    assert float(levels[0.9]["coverage"]) == retrained.metrics["interval_coverage"]
+    widths = [float(row["width"]) for row in levels.values()]
+    assert widths == sorted(widths)
+
+
+def test_the_artifact_says_what_calibration_did(retrained: Retrained, client: MlflowClient) -> None:
+    """The manifest has the scaling and the scores before and after, and the latter are not worse."""
+    calibration = Artifact(retrained.artifact, "cpu").manifest.calibration
+    assert calibration.before is not None
+    assert calibration.after is not None
+    assert calibration.after.nll <= calibration.before.nll
+    assert calibration.after.rps <= calibration.before.rps
+    logged = client.get_run(retrained.run_id).data.metrics
+    assert logged["uncalibrated/nll"] == pytest.approx(calibration.before.nll)
+
+
+def test_the_best_trials_answer_together(folder: Path, client: MlflowClient) -> None:
+    """An ensemble of two, four passes each, is one artifact of both cheapest trials, and it is unsure."""
+    search = {"losses": ["cross_entropy", "sord"], "trials": 3, "epochs": 3, "ensemble": 2}
+    model = {"hidden": [16], "passes": 4, "dropout": 0.2, "class_weight": "balanced"}
+    result = flow.retrain(_config(folder, name="several", search=search, model=model))
+    manifest = Artifact(result.artifact, "cpu").manifest
+    nested = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
+    by_cost = sorted(
+        nested, key=lambda r: (r.data.metrics["validation/realised_cost"], r.data.metrics["validation/nll"])
+    )
+    assert [member.run_id for member in manifest.members] == [run.info.run_id for run in by_cost[:2]]
+    assert manifest.passes == 8
+    undone = [", ".join(member.undone) or "nothing" for member in manifest.members]
+    assert undone == [run.data.params["calibration.undone"] for run in by_cost[:2]]
+    assert result.metrics["epistemic"] > 0
+    assert "with the next 1 in an ensemble" in result.reasons[0]
+    client.delete_registered_model("several")
 
 
 def test_mlflow_itself_can_load_the_champion(retrained: Retrained) -> None:

@@ -65,12 +65,17 @@ def describe(spec: schema.Input, name: str, **changes: Any) -> schema.Manifest:
             "triage": schema.Profile(actions=ACTIONS, cost=TRIAGE.tolist()),
         },
         "default_profile": "absolute",
-        "loss": schema.TrainedWith(name="cross_entropy"),
-        "head": schema.TrainedWith(name="softmax"),
-        "proper": True,
+        "members": (
+            schema.Member(
+                loss=schema.TrainedWith(name="cross_entropy"),
+                head=schema.TrainedWith(name="softmax"),
+                proper=True,
+                run_id="run",
+            ),
+        ),
+        "interval": schema.Interval(coverage=0.8, rows=99),
         "provenance": schema.Provenance(
             data_fingerprint="0" * 64,
-            run_id="run",
             git_commit="unknown",
             versions={},
             created=datetime.now(UTC),
@@ -80,7 +85,10 @@ def describe(spec: schema.Input, name: str, **changes: Any) -> schema.Manifest:
 
 
 def graph_of(spec: schema.Input, weight: np.ndarray, bias: np.ndarray, slow: bool) -> onnx.GraphProto:
-    """The contract's graph over a linear model; a slow one loops as often as its first feature says."""
+    """The contract's graph over a linear model; a slow one loops as often as its first feature says.
+
+    Its intervals leave out (1 − coverage)/2 on each side, whatever rows with known labels would say.
+    """
     constants = {
         "weight": weight,
         "bias": bias,
@@ -91,6 +99,10 @@ def graph_of(spec: schema.Input, weight: np.ndarray, bias: np.ndarray, slow: boo
         "policies_actions": np.array([1, 3]),
         "any": np.array([-1]),
         "two": np.array([2]),
+        "up_to": np.triu(np.ones((K, K), np.float32)),
+        "half": np.float32(0.5),
+        "one": np.float32(1),
+        "almost_all": np.array([K - 1]),
     }
     nodes = [
         helper.make_node("Cast", [spec.name], ["cast"], to=TensorProto.FLOAT),
@@ -104,14 +116,35 @@ def graph_of(spec: schema.Input, weight: np.ndarray, bias: np.ndarray, slow: boo
         helper.make_node("Unsqueeze", ["probabilities", "axis1"], ["row"]),
         helper.make_node("MatMul", ["row", "folded"], ["flat_cost"]),
         helper.make_node("Shape", ["cost"], ["cost_shape"]),
-        helper.make_node("Gather", ["cost_shape", "policies_actions"], ["tail"]),
-        helper.make_node("Concat", ["any", "tail"], ["unfold"], axis=0),
+        helper.make_node("Gather", ["cost_shape", "policies_actions"], ["counts"]),
+        helper.make_node("Concat", ["any", "counts"], ["unfold"], axis=0),
         helper.make_node("Reshape", ["flat_cost", "unfold"], ["expected_cost"]),
         helper.make_node("ArgMin", ["expected_cost"], ["decision"], axis=2, keepdims=0),
         helper.make_node("TopK", ["expected_cost", "two"], ["lowest", "_"], axis=2, largest=0),
         helper.make_node("Split", ["lowest"], ["least", "second"], axis=2, num_outputs=2),
         helper.make_node("Sub", ["second", "least"], ["gap"]),
         helper.make_node("Squeeze", ["gap", "last"], ["margin"]),
+        helper.make_node("MatMul", ["probabilities", "up_to"], ["below"]),
+        helper.make_node("Unsqueeze", ["coverage", "axis1"], ["level"]),
+        helper.make_node("Sub", ["one", "level"], ["outside"]),
+        helper.make_node("Mul", ["outside", "half"], ["tail"]),
+        helper.make_node("Sub", ["one", "tail"], ["other_tail"]),
+        *(
+            node
+            for name, border in (("first", "tail"), ("last_one", "other_tail"))
+            for node in (
+                helper.make_node("Less", ["below", border], [f"{name}_before"]),
+                helper.make_node("Cast", [f"{name}_before"], [f"{name}_count"], to=TensorProto.INT64),
+                helper.make_node("ReduceSum", [f"{name}_count", "axis1"], [f"{name}_any"], keepdims=1),
+                helper.make_node("Min", [f"{name}_any", "almost_all"], [f"{name}_label"]),
+            )
+        ),
+        helper.make_node("Concat", ["first_label", "last_one_label"], ["interval"], axis=1),
+        helper.make_node("Sub", ["one", "below"], ["above"]),
+        helper.make_node("Mul", ["below", "above"], ["variance"]),
+        helper.make_node("ReduceMean", ["variance", "axis1"], ["aleatoric"], keepdims=1),
+        helper.make_node("Sub", ["aleatoric", "aleatoric"], ["epistemic"]),
+        helper.make_node("Concat", ["aleatoric", "epistemic"], ["uncertainty"], axis=1),
     ]
     if slow:
         constants |= {"square": np.eye(64, dtype=np.float32), "first": np.array([0]), "go": np.array(True)}
@@ -148,6 +181,7 @@ def graph_of(spec: schema.Input, weight: np.ndarray, bias: np.ndarray, slow: boo
         [
             helper.make_tensor_value_info(spec.name, numbers[spec.dtype], ["batch", *spec.shape]),
             helper.make_tensor_value_info("cost", f32, ["cost_rows", "policies", K, "actions"]),
+            helper.make_tensor_value_info("coverage", f32, ["coverage_rows"]),
         ],
         [
             helper.make_tensor_value_info("probabilities", f32, ["batch", K]),
@@ -155,10 +189,13 @@ def graph_of(spec: schema.Input, weight: np.ndarray, bias: np.ndarray, slow: boo
             helper.make_tensor_value_info("expected_cost", f32, ["batch", "policies", "actions"]),
             helper.make_tensor_value_info("decision", i64, ["batch", "policies"]),
             helper.make_tensor_value_info("margin", f32, ["batch", "policies"]),
+            helper.make_tensor_value_info("interval", i64, ["batch", 2]),
+            helper.make_tensor_value_info("uncertainty", f32, ["batch", 2]),
         ],
         [
             *(numpy_helper.from_array(value, name) for name, value in constants.items()),
             numpy_helper.from_array(ABSOLUTE[np.newaxis, np.newaxis], "cost"),
+            numpy_helper.from_array(np.array([0.8], np.float32), "coverage"),
         ],
     )
 

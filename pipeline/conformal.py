@@ -1,0 +1,191 @@
+"""Intervals of labels with a wanted coverage, by split conformal prediction, inside the exported graph."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from pipeline.config import IntervalKind
+from pipeline.topology import Topology
+
+
+@dataclass(frozen=True)
+class Conformal:
+    """What an interval is made by: how it grows, and how far it had to for rows with known labels.
+
+    Attributes:
+        kind: Which `scores`.
+        calibration: `(n,)` float32, rising: the score of the true label of each calibration row.
+    """
+
+    kind: IntervalKind
+    calibration: NDArray[np.float32]
+
+    @classmethod
+    def fit(
+        cls,
+        probabilities: NDArray[np.floating],
+        y: NDArray[np.integer],
+        topology: Topology,
+        kind: IntervalKind,
+    ) -> Conformal:
+        """Return that of calibration rows, which must have served nothing else.
+
+        Args:
+            probabilities: `(n, K)`, calibrated, mean over passes.
+            y: `(n,)`, index of the true label.
+            topology: Of the labels.
+            kind: "central" or "greedy".
+        """
+        of_labels = scores(tf.constant(probabilities, tf.float32), topology, kind).numpy()  # (n, K)
+        return cls(kind, np.sort(of_labels[np.arange(len(y)), y]))
+
+    def scores(self, probabilities: tf.Tensor, topology: Topology) -> tf.Tensor:
+        """Return `scores` of its own kind."""
+        return scores(probabilities, topology, self.kind)
+
+    @staticmethod
+    def rows_needed(coverage: float) -> int:
+        """Return the fewest calibration rows with which an interval need not hold every label."""
+        return math.ceil(coverage / (1 - coverage) - 1e-9)
+
+    def threshold(self, coverage: tf.Tensor) -> tf.Tensor:
+        """Return τ: the ⌈(n + 1)·coverage⌉-th smallest calibration score, or 1 where there are not so many.
+
+        A new row's score is at most τ with a probability of at least `coverage`, over rows and over
+        draws of the calibration part; of one given calibration part it may be somewhat less.
+
+        Args:
+            coverage: `(1 or batch,)`, in (0, 1).
+
+        Returns:
+            `(1 or batch,)`, 0 … 1; at 1 the interval holds every label.
+
+        Reference:
+            Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005; Papadopoulos, Proedrou,
+            Vovk, Gammerman, Inductive confidence machines for regression, ECML 2002.
+        """
+        steps = np.append(self.calibration, np.float32(1))
+        rank = tf.cast(tf.math.ceil(np.float32(len(steps)) * coverage), tf.int32)  # counted from 1
+        return tf.gather(tf.constant(steps), tf.clip_by_value(rank - 1, 0, len(steps) - 1))
+
+    def interval(self, probabilities: tf.Tensor, coverage: tf.Tensor, topology: Topology) -> tf.Tensor:
+        """Return the first and the last label of {y: score(y) ≤ τ}, which is contiguous and never empty.
+
+        Args:
+            probabilities: `(batch, K)`.
+            coverage: `(1 or batch,)`, in (0, 1).
+            topology: Of the labels; on a ring the first may come after the last, and (0, K−1) is all.
+
+        Returns:
+            `(batch, 2)`, int64.
+        """
+        inside = self.scores(probabilities, topology) <= self.threshold(coverage)[:, tf.newaxis]
+        return ends(inside, topology)
+
+
+def scores(probabilities: tf.Tensor, topology: Topology, kind: IntervalKind) -> tf.Tensor:
+    """Return how far an interval must grow to hold each label, `(batch, K)`, 0 … 1.
+
+    - central: max(1 − 2F_y, 2F_{y−1} − 1, 0) with F the cumulative distribution: the interval at τ leaves
+      out less than (1 − τ)/2 on each side, and grows from the median. A ring is cut open opposite
+      the circular mean.
+    - greedy: Σ p of the labels that come before y, where the mode comes first and then, one by one, the
+      more probable of the two neighbours, the lower one where they are equal.
+
+    Args:
+        probabilities: `(batch, K)`.
+        topology: Of the labels.
+        kind: "central" or "greedy".
+
+    Reference:
+        Central: Chernozhukov, Wüthrich, Zhu, Distributional conformal prediction, PNAS 2021. Greedy: Lu,
+        Angelopoulos, Pomerantz, Improving trustworthiness of AI disease severity rating in medical imaging
+        with ordinal conformal prediction sets, MICCAI 2022.
+    """
+    match kind:
+        case "central":
+            return _central(probabilities, topology)
+        case "greedy":
+            return _greedy(probabilities, topology)
+
+
+def ends(inside: tf.Tensor, topology: Topology) -> tf.Tensor:
+    """Return the first and the last label of contiguous sets, `(batch, 2)` int64.
+
+    Args:
+        inside: `(batch, K)`, True for the labels of the set.
+        topology: Whether a set may lead from the last label on to the first.
+    """
+    classes = topology.classes
+    before = (
+        tf.roll(inside, 1, axis=1)
+        if topology.kind == "cyclic"
+        else tf.pad(inside[:, :-1], [[0, 0], [1, 0]])
+    )
+    begins = tf.cast(inside & ~before, tf.float32)
+    first = tf.argmax(begins, axis=1, output_type=tf.int64)  # 0 where all are inside
+    count = tf.reduce_sum(tf.cast(inside, tf.int64), axis=1)
+    return tf.stack([first, (first + count - 1) % classes], axis=1)
+
+
+def _central(p: tf.Tensor, topology: Topology) -> tf.Tensor:
+    classes = topology.classes
+    if topology.period is None:
+        return _from_median(p)
+    start = _opposite(p, topology)[:, tf.newaxis]  # (batch, 1)
+    label = np.arange(classes, dtype=np.int32)
+    unrolled = _from_median(tf.gather(p, (start + label) % classes, batch_dims=1))
+    return tf.gather(unrolled, (classes + label - start) % classes, batch_dims=1)
+
+
+def _from_median(p: tf.Tensor) -> tf.Tensor:
+    up_to = np.triu(np.ones((p.shape[1], p.shape[1]), np.float32))
+    below = tf.matmul(p, up_to - np.eye(len(up_to), dtype=np.float32))  # F_{y−1}
+    score = tf.maximum(tf.maximum(1 - 2 * tf.matmul(p, up_to), 2 * below - 1), 0)
+    return tf.minimum(score, 1)  # a sum of float32 may exceed 1
+
+
+def _opposite(p: tf.Tensor, ring: Topology) -> tf.Tensor:
+    """Return the first label at or after the point opposite the circular mean, `(batch,)` int32."""
+    assert ring.period is not None
+    mean = tf.matmul(p, ring.positions().astype(np.float32))  # (batch, 2)
+    turns = tf.atan2(mean[:, 1], mean[:, 0]) / (2 * np.pi) + 0.5
+    at = np.asarray(ring.values, np.float32) / np.float32(ring.period)  # (K,), in turns
+    further = at - turns[:, tf.newaxis]
+    return tf.argmin(further - tf.floor(further), axis=1, output_type=tf.int32)
+
+
+def _greedy(p: tf.Tensor, topology: Topology) -> tf.Tensor:
+    """Sort labels by the least probability on the way from the mode, and sum what comes before each.
+
+    Growing reaches x before y where the way to x has the larger least probability: all that is as small
+    as that must be passed first. On a ring the better of two ways leads to a label.
+    """
+    label = np.arange(topology.classes, dtype=np.int32)
+    mode = tf.argmax(p, axis=1, output_type=tf.int32)[:, tf.newaxis]  # (batch, 1)
+    steps_up, least_up = _way(p, mode, up=True)
+    steps_down, least_down = _way(p, mode, up=False)
+    upwards = label >= mode if topology.kind == "linear" else least_up > least_down
+    least = tf.where(upwards, least_up, least_down)
+    place = tf.where(upwards, topology.classes + steps_up, steps_down)  # of equals the lower ones first
+    mine, other = least[:, :, tf.newaxis], least[:, tf.newaxis, :]
+    nearer = place[:, tf.newaxis, :] < place[:, :, tf.newaxis]
+    earlier = (other > mine) | ((other == mine) & nearer)  # (batch, y, x)
+    return tf.minimum(tf.reduce_sum(tf.where(earlier, p[:, tf.newaxis, :], 0), axis=2), 1)
+
+
+def _way(p: tf.Tensor, mode: tf.Tensor, *, up: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the steps from the mode to each label in one direction, and the least p on the way.
+
+    Both `(batch, K)`. On a line the steps beyond its end go on from the other one, and mean nothing.
+    """
+    label = np.arange(p.shape[1], dtype=np.int32)
+    # Never negative: tf2onnx writes a remainder that has the sign of what is divided.
+    steps = (len(label) + (label - mode if up else mode - label)) % len(label)
+    on_the_way = steps[:, tf.newaxis, :] <= steps[:, :, tf.newaxis]  # (batch, label, label on the way)
+    return steps, tf.reduce_min(tf.where(on_the_way, p[:, tf.newaxis, :], 2), axis=2)
