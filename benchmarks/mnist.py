@@ -20,7 +20,7 @@ environment.import_tensorflow()
 import numpy as np  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from pipeline import losses, metrics, train  # noqa: E402
+from pipeline import ensemble, losses, metrics, train  # noqa: E402
 from pipeline.config import load_config  # noqa: E402
 from pipeline.costs import decide  # noqa: E402
 from pipeline.data import load  # noqa: E402
@@ -80,7 +80,7 @@ def main() -> None:
         for name, parameters, topology in CONTENDERS:
             loss = losses.build(name, parameters, topology)
             fitted = train.fit(data, loss, head, config.model, config.search, seed)
-            scores = scored(y, fitted.probabilities(rows))
+            scores = scored(y, np.exp(ensemble.answer(fitted.model, rows)))
             results.append(
                 {
                     "loss": name,

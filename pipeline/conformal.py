@@ -144,9 +144,10 @@ def _central(p: tf.Tensor, topology: Topology) -> tf.Tensor:
 
 
 def _from_median(p: tf.Tensor) -> tf.Tensor:
-    up_to = np.triu(np.ones((p.shape[1], p.shape[1]), np.float32))
-    below = tf.matmul(p, up_to - np.eye(len(up_to), dtype=np.float32))  # F_{y−1}
-    score = tf.maximum(tf.maximum(1 - 2 * tf.matmul(p, up_to), 2 * below - 1), 0)
+    up_to = tf.matmul(p, np.triu(np.ones((p.shape[1], p.shape[1]), np.float32)))  # F_y
+    # Not summed anew: rounded another way near ½, no label at all might have the score 0.
+    below = tf.pad(up_to[:, :-1], [[0, 0], [1, 0]])  # F_{y−1}
+    score = tf.maximum(tf.maximum(1 - 2 * up_to, 2 * below - 1), 0)
     return tf.minimum(score, 1)  # a sum of float32 may exceed 1
 
 

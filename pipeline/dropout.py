@@ -48,7 +48,7 @@ def freeze(model: keras.Model, passes: int, seed: int) -> keras.Model:
 
     frozen = keras.models.clone_model(model, clone_function=twin)
     frozen.set_weights(model.get_weights())
-    return keras.Model(frozen.inputs, Unfold(passes, name="passes")(frozen.outputs[0]))
+    return keras.Model(frozen.inputs, Unfold(passes, dtype="float32", name="passes")(frozen.outputs[0]))
 
 
 def _drops(layer: keras.layers.Layer) -> bool:
@@ -89,7 +89,7 @@ class Unfold(keras.layers.Layer):
     """Gives the passes an axis of their own."""
 
     def __init__(self, passes: int, **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs)
         self.passes = passes
 
     def call(self, log_p: KerasTensor) -> KerasTensor:

@@ -48,14 +48,11 @@ def assemble(members: Sequence[Member], scaling: Scaling) -> keras.Model:
         frozen.name = f"member_{number}"
         log_p = frozen(rows)
         if member.undone.parts:
-            config = {
-                name: value.tolist() for name, value in vars(member.undone).items() if value is not None
-            }
-            log_p = Undo(**config, name=f"undone_{number}")(log_p)
+            log_p = Undo(**vars(member.undone), dtype="float32", name=f"undone_{number}")(log_p)
         answers.append(log_p)
     log_p = answers[0] if len(answers) == 1 else keras.layers.Concatenate(axis=1, name="passes")(answers)
     if scaling.method != "none":
-        log_p = Scale(scaling.slopes.tolist(), scaling.offsets.tolist(), name="calibration")(log_p)
+        log_p = Scale(scaling.slopes, scaling.offsets, dtype="float32", name="calibration")(log_p)
     return keras.Model(rows, log_p, name="ensemble")
 
 

@@ -205,7 +205,7 @@ def export_best(
     needed = conformal.rows_needed(config.decision.coverage)
     if len(conformal.calibration) < needed:
         log.warning(
-            "%d calibration rows are too few for intervals of %g: each will hold every label; %d are needed",
+            "%d calibration rows are too few for intervals of %g: each holds every label; %d are needed",
             len(conformal.calibration), config.decision.coverage, needed,
         )  # fmt: skip
     y = data.y[data.parts.validation]

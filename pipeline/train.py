@@ -15,7 +15,6 @@ from pipeline import models, preprocess
 from pipeline.calibration import undo_class_weights
 from pipeline.config import Model, Named, Search
 from pipeline.data import Dataset
-from pipeline.ensemble import answer
 
 UNDONE = "undone_loss"
 """The curve of `Fitted` that tells, with class weights, the loss after they are divided out."""
@@ -33,10 +32,6 @@ class Fitted:
     best_epoch: int
     seconds: float
     class_weights: NDArray[np.float64] | None = None
-
-    def probabilities(self, features: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Return `(rows, K)` probabilities of raw rows; raises Diverged where they are not finite."""
-        return np.asarray(np.exp(answer(self.model, features)))
 
 
 def fit(
@@ -77,7 +72,9 @@ def fit(
         verbose=0,
     )
     seconds = time.perf_counter() - started
-    return Fitted(network, history.history, stop.best_epoch, seconds, weights)
+    # Without what it was compiled with, which nothing needs any more and a copy could not have.
+    bare = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
+    return Fitted(bare, history.history, stop.best_epoch, seconds, weights)
 
 
 def balanced(y: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
@@ -107,7 +104,9 @@ def _undone_loss(loss: keras.losses.Loss, weights: NDArray[np.float64]) -> keras
     """
 
     def undone(y: tf.Tensor, log_p: tf.Tensor) -> tf.Tensor:
-        return loss(y, undo_class_weights(log_p, weights))
+        log_q = undo_class_weights(log_p, weights)
+        # One number a row, or the last, smaller batch would count as much as a whole one.
+        return loss.call(y, log_q) if getattr(loss, "per_row", True) else loss(y, log_q)
 
     return keras.metrics.MeanMetricWrapper(undone, name=UNDONE)
 

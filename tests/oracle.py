@@ -62,3 +62,83 @@ def circular_mean(p: Row, values: Row, period: float) -> tuple[float, float]:
     """Return arg Σ_k p_k e^{2πi v_k/period} as a value modulo the period, and the modulus."""
     z = sum(p[k] * cmath.exp(2j * math.pi * values[k] / period) for k in range(len(p)))
     return cmath.phase(z) * period / (2 * math.pi) % period, abs(z)
+
+
+def central_scores(p: Row) -> list[float]:
+    """Return max(1 − 2F_y, 2F_{y−1} − 1, 0) for each label y."""
+    scores = []
+    for y in range(len(p)):
+        below, up_to = sum(p[:y]), sum(p[: y + 1])
+        scores.append(max(1 - 2 * up_to, 2 * below - 1, 0.0))
+    return scores
+
+
+def unrolled_scores(p: Row, values: Row, period: float) -> list[float]:
+    """Return those of a ring, cut open at the first label at or after the point opposite its mean."""
+    opposite = circular_mean(p, values, period)[0] + period / 2
+    further = [(value - opposite) % period for value in values]
+    start = further.index(min(further))
+    order = [(start + step) % len(p) for step in range(len(p))]
+    scores = [0.0] * len(p)
+    for y, score in zip(order, central_scores([p[k] for k in order]), strict=True):
+        scores[y] = score
+    return scores
+
+
+def greedy_scores(p: Row, ring: bool) -> list[float]:
+    """Return Σ p of what has been taken before each label: the mode, then the likelier neighbour.
+
+    Of two that are equal the one below is taken; on a ring the one below label 0 is the last.
+    """
+    count = len(p)
+    low = high = max(range(count), key=lambda k: (p[k], -k))
+    scores = [0.0] * count
+    mass = p[low]
+    for _ in range(count - 1):
+        below, above = low - 1, high + 1
+        if ring:
+            down = p[below % count] >= p[above % count]
+        else:
+            down = above == count or (below >= 0 and p[below] >= p[above])
+        low, high = (below, high) if down else (low, above)
+        taken = (below if down else above) % count
+        scores[taken] = mass
+        mass += p[taken]
+    return scores
+
+
+def threshold(scores: Row, coverage: float) -> float:
+    """Return the ⌈(n + 1)·coverage⌉-th smallest of n scores and a 1."""
+    return [*sorted(scores), 1.0][math.ceil((len(scores) + 1) * coverage) - 1]
+
+
+def interval(scores: Row, tau: float, ring: bool) -> tuple[int, int]:
+    """Return the first and the last label with a score of at most τ; all of them are (0, K−1)."""
+    count = len(scores)
+    inside = [score <= tau for score in scores]
+    if all(inside):
+        return 0, count - 1
+    labels = [k for k in range(count) if inside[k]]
+    if not ring:
+        return labels[0], labels[-1]
+    (first,) = [k for k in labels if not inside[k - 1]]
+    (last,) = [k for k in labels if not inside[(k + 1) % count]]
+    return first, last
+
+
+def uncertainty(passes: Sequence[Row], ring: bool) -> tuple[float, float]:
+    """Return mean_s F_s(1 − F_s) and mean_s (F_s − F)², over all thresholds, or all arcs of a ring."""
+    count = len(passes[0])
+    if ring:
+        sets = [
+            [(k + step) % count for step in range(size)] for k in range(count) for size in range(1, count)
+        ]
+    else:
+        sets = [list(range(k + 1)) for k in range(count - 1)]
+    aleatoric = epistemic = 0.0
+    for labels in sets:
+        chances = [sum(p[k] for k in labels) for p in passes]
+        mean = sum(chances) / len(chances)
+        aleatoric += sum(chance * (1 - chance) for chance in chances) / len(chances)
+        epistemic += sum((chance - mean) ** 2 for chance in chances) / len(chances)
+    return aleatoric / len(sets), epistemic / len(sets)

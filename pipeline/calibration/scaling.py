@@ -9,7 +9,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 from keras import KerasTensor, ops
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
@@ -142,12 +142,12 @@ def fit_vector(log_p: NDArray[np.floating], y: NDArray[np.integer]) -> Scaling:
 
 @keras.saving.register_keras_serializable("ordinal")
 class Scale(keras.layers.Layer):
-    """`Scaling` as a layer, in float32."""
+    """`Scaling` as a layer."""
 
-    def __init__(self, slopes: list[float], offsets: list[float], **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **kwargs)
-        self.slopes = [float(slope) for slope in slopes]
-        self.offsets = [float(offset) for offset in offsets]
+    def __init__(self, slopes: ArrayLike, offsets: ArrayLike, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.slopes = np.asarray(slopes, dtype=float).tolist()
+        self.offsets = np.asarray(offsets, dtype=float).tolist()
 
     def call(self, log_p: KerasTensor) -> KerasTensor:
         """Return `(…, K)` log-probabilities of as many."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import keras
 import numpy as np
 from keras import KerasTensor, ops
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 MOST_CONDITION = 50.0
 """Soft labels above this condition number of T are not undone: noise in p would come back as large."""
@@ -87,13 +87,16 @@ def undo_soft_labels(log_p: KerasTensor, matrix: NDArray[np.floating]) -> KerasT
     steps = math.ceil(math.log(_ACCURACY) / math.log(rate)) if rate > _ACCURACY else 1
     onwards = _constant((rho * np.eye(len(matrix)) - squared) @ inverse)
     # In double precision: T·Tᵀ has the square of the condition number.
-    fixed = ops.matmul(ops.exp(ops.cast(log_p, "float64")), _constant(matrix.T @ inverse))
+    # Flat, since each product of more than two dimensions would be ten nodes of the exported graph.
+    p = ops.exp(ops.cast(ops.reshape(log_p, (-1, len(matrix))), "float64"))
+    fixed = ops.matmul(p, _constant(matrix.T @ inverse))
     s = fixed
     for _ in range(steps):
         s = ops.matmul(ops.abs(s), onwards) + fixed
     q = ops.abs(s) + s
     share = q / ops.sum(q, axis=-1, keepdims=True)
-    return ops.cast(ops.log((1 - LEAST) * share + LEAST / len(matrix)), log_p.dtype)
+    log_q = ops.cast(ops.log((1 - LEAST) * share + LEAST / len(matrix)), log_p.dtype)
+    return ops.reshape(log_q, (-1, *log_p.shape[1:]))
 
 
 def _constant(values: NDArray[np.floating]) -> KerasTensor:
@@ -137,15 +140,15 @@ class Distortion:
 
 @keras.saving.register_keras_serializable("ordinal")
 class Undo(keras.layers.Layer):
-    """`Distortion.undo` as a layer, in float32."""
+    """`Distortion.undo` as a layer."""
 
     def __init__(
         self,
-        soft_labels: list[list[float]] | None = None,
-        class_weights: list[float] | None = None,
+        soft_labels: ArrayLike | None = None,
+        class_weights: ArrayLike | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs)
         self.distortion = Distortion(
             None if soft_labels is None else np.asarray(soft_labels, dtype=float),
             None if class_weights is None else np.asarray(class_weights, dtype=float),

@@ -120,7 +120,7 @@ def costs(forecasts: Mapping[str, CostForecast], title: str) -> Figure:
             yerr=2 * np.nan_to_num(forecast.group_standard_error),
             fmt="o", markersize=4, color=AFTER, ecolor=GUIDE, elinewidth=1.5,
         )  # fmt: skip
-        axes.set(xlim=(0, far), ylim=(0, far))
+        axes.set(xlim=(-0.03 * far, far), ylim=(-0.03 * far, far))
         axes.set_title(
             f"{name}\nexpected {forecast.expected:.3f}, realised {forecast.realised:.3f}",
             fontsize=9, loc="left", parse_math=False,

@@ -107,7 +107,9 @@ def trust(calibration: Calibration, evaluation: Evaluation) -> str:
         "| wanted coverage | coverage on test rows | mean width in labels |",
         "|---:|---:|---:|",
     ]
-    lines += [f"| {c.wanted:.0%} | {c.coverage:.1%} | {c.width:.2f} |" for c in evaluation.coverages]
+    lines += [
+        f"| {100 * c.wanted:g} % | {100 * c.coverage:.1f} % | {c.width:.2f} |" for c in evaluation.coverages
+    ]
     return "\n".join(lines)
 
 

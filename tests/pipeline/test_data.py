@@ -122,7 +122,8 @@ def test_a_training_row_is_kept_whatever_the_other_parts_are() -> None:
     rows = np.random.default_rng(6).normal(size=(2000, 2))
     parts = splits.part(rows, Split(train_rows=300))
     every = splits.part(rows, Split())
-    alone = np.concatenate([rows[every.test][:50], rows[every.validation][::2], rows[every.train]])
+    others = [rows[every.test][:50], rows[every.validation][::2], rows[every.calibration][::3]]
+    alone = np.concatenate([*others, rows[every.train]])
     without = splits.part(alone, Split(train_rows=300))
     assert _side(without, "train", alone) == _side(parts, "train", rows)
     shares = splits.part(rows, Split(test=0.4, validation=0.2, train_rows=300))

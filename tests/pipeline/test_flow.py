@@ -213,15 +213,15 @@ def test_a_trial_that_diverges_is_left_out(
     folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its run ends FAILED, and the best of the others is registered."""
-    probabilities = train.Fitted.probabilities
+    fit = train.fit
 
-    def diverging(fitted: train.Fitted, features: np.ndarray) -> np.ndarray:
-        if not hasattr(diverging, "done"):
-            diverging.done = True  # type: ignore[attr-defined]
+    def diverging(*args: Any) -> train.Fitted:
+        fitted = fit(*args)
+        if args[-1] == 0:  # the first seed
             fitted.model.set_weights([w * np.nan for w in fitted.model.get_weights()])
-        return probabilities(fitted, features)
+        return fitted
 
-    monkeypatch.setattr(train.Fitted, "probabilities", diverging)
+    monkeypatch.setattr(train, "fit", diverging)
     search = {"losses": ["cross_entropy"], "trials": 2, "epochs": 1}
     result = flow.retrain(_config(folder, name="lucky", search=search))
     nested = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")

@@ -20,7 +20,7 @@ ON_BOTH = {
     *("minimum_sensitivity", "qwk", "linear_kappa", "rps", "nll", "brier", "ece", "threshold_ece"),
     "unimodality",
 }
-ON_A_LINE = {"spearman", "kendall", "gmsec"}
+ON_A_LINE = {"spearman", "kendall", "gmsec", "calibration_slope", "calibration_intercept"}
 ON_A_RING = {"circular_correlation", "mean_resultant_length"}
 
 LINE, RING = Topology.of(range(4)), Topology.of(range(4), period=4)
@@ -55,6 +55,8 @@ def test_each_score_is_the_metric_of_that_name() -> None:
             "mmae": math.nan,
             "minimum_sensitivity": math.nan,
             "gmsec": math.sqrt(1 * 0),
+            "calibration_slope": metrics.calibration_line(y, P, LINE)[0],
+            "calibration_intercept": metrics.calibration_line(y, P, LINE)[1],
             "qwk": metrics.weighted_kappa(y, label, LINE, "quadratic"),
             "linear_kappa": metrics.weighted_kappa(y, label, LINE, "linear"),
             "spearman": metrics.spearman(y, label, LINE),
