@@ -48,7 +48,8 @@ def freeze(model: keras.Model, passes: int, seed: int) -> keras.Model:
 
     frozen = keras.models.clone_model(model, clone_function=twin)
     frozen.set_weights(model.get_weights())
-    return keras.Model(frozen.inputs, Unfold(passes, dtype="float32", name="passes")(frozen.outputs[0]))
+    log_p = Unfold(passes, dtype="float32", name="passes")(frozen.outputs[0])
+    return keras.Model(frozen.inputs[0], log_p)
 
 
 def _drops(layer: keras.layers.Layer) -> bool:

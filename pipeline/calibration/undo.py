@@ -96,7 +96,7 @@ def undo_soft_labels(log_p: KerasTensor, matrix: NDArray[np.floating]) -> KerasT
     q = ops.abs(s) + s
     share = q / ops.sum(q, axis=-1, keepdims=True)
     log_q = ops.cast(ops.log((1 - LEAST) * share + LEAST / len(matrix)), log_p.dtype)
-    return ops.reshape(log_q, (-1, *log_p.shape[1:]))
+    return ops.reshape(log_q, ops.shape(log_p))
 
 
 def _constant(values: NDArray[np.floating]) -> KerasTensor:

@@ -495,7 +495,7 @@ def test_the_page_on_trust_has_three_tables(words: str) -> None:
             abs=6e-5,
         )
         assert row[3][0] in "+-"
-    assert intervals[1:] == [["50%", "56.0%", "1.50"], ["90%", "91.2%", "3.25"]]
+    assert intervals[1:] == [["50 %", "56.0 %", "1.50"], ["90 %", "91.2 %", "3.25"]]
     for heading in ("### Calibration", "### Expected and realised cost", "### Intervals"):
         assert page.count(f"{heading}\n\n") == 1
 
