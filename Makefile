@@ -71,6 +71,10 @@ bench-mnist: $(READY) ## Whether knowing the order helps on MNIST: docs/mnist.md
 	@$(BIN)/python benchmarks/mnist.py $(or $(SOURCE),mnist)
 	@$(BIN)/python benchmarks/mnist_page.py
 
+.PHONY: bench-trust
+bench-trust: $(READY) ## What calibration, intervals and uncertainty bring: docs/trust.md; TABLES=a folder of CSV files
+	@$(BIN)/python benchmarks/trust.py $(if $(TABLES),--tables $(TABLES))
+
 .PHONY: format
 format: $(READY) ## Format the code and mend what lint can mend
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
