@@ -1,8 +1,8 @@
 """Whether probabilities, intervals, uncertainty and forecasts of cost can be trusted: `make bench-trust`.
 
 Trains on tables of ordered labels (a folder of CSV files; the label is `quality`, `y` or `response`) and on
-simulated rows, through the same functions that `retrain` uses, and writes what came out as JSON; docs/trust.md
-has the tables. Takes more than half an hour on two cores.
+simulated rows, through the same functions that `retrain` uses, and writes what came out as JSON, of which
+docs/trust.md has the tables. Takes more than half an hour on two cores.
 """
 
 from __future__ import annotations
