@@ -69,9 +69,16 @@ class Conformal:
             Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005; Papadopoulos, Proedrou,
             Vovk, Gammerman, Inductive confidence machines for regression, ECML 2002.
         """
-        steps = np.append(self.calibration, np.float32(1))
-        rank = tf.cast(tf.math.ceil(np.float32(len(steps)) * coverage), tf.int32)  # counted from 1
-        return tf.gather(tf.constant(steps), tf.clip_by_value(rank - 1, 0, len(steps) - 1))
+        return tf.gather(tf.constant(self._steps()), self._rank(coverage))
+
+    def _steps(self) -> NDArray[np.float32]:
+        """Return what a rank, counted from 1, picks; also 0 picks the first."""
+        scores = np.append(self.calibration, np.float32(1))
+        return np.append(scores[:1], scores)
+
+    def _rank(self, coverage: tf.Tensor) -> tf.Tensor:
+        count = len(self.calibration) + 1
+        return tf.clip_by_value(tf.cast(tf.math.ceil(np.float32(count) * coverage), tf.int32), 0, count)
 
     def interval(self, probabilities: tf.Tensor, coverage: tf.Tensor, topology: Topology) -> tf.Tensor:
         """Return the first and the last label of {y: score(y) ≤ τ}, which is contiguous and never empty.
@@ -84,8 +91,24 @@ class Conformal:
         Returns:
             `(batch, 2)`, int64.
         """
-        inside = self.scores(probabilities, topology) <= self.threshold(coverage)[:, tf.newaxis]
-        return ends(inside, topology)
+        if self.kind == "central" and topology.kind == "linear":
+            return self._about_median(probabilities, coverage)
+        threshold = tf.expand_dims(self.threshold(coverage), 1)
+        return ends(self.scores(probabilities, topology) <= threshold, topology)
+
+    def _about_median(self, probabilities: tf.Tensor, coverage: tf.Tensor) -> tf.Tensor:
+        """Count thresholds instead of scoring labels: the same interval for a third of the time.
+
+        A label lies below the interval where 2F_y − 1 < −τ, and above it where 2F_{y−1} − 1 > τ.
+        """
+        steps = self._steps()
+        # Just above τ, for both borders are strict; at 0 not a denormal, which some runtimes take for 0.
+        above = np.maximum(np.nextafter(steps, np.float32(2)), np.finfo(np.float32).tiny)
+        borders = np.stack([-steps, above], axis=1)
+        borders[steps == 1] = -1, 2  # all labels, though a sum of float32 may exceed 1
+        chosen = tf.gather(tf.constant(borders), self._rank(coverage))  # (1 or batch, 2)
+        below = tf.expand_dims(_skews(probabilities), 1) < tf.expand_dims(chosen, 2)  # (batch, 2, K−1)
+        return tf.cast(tf.reduce_sum(tf.cast(below, tf.float32), axis=2), tf.int64)
 
 
 def scores(probabilities: tf.Tensor, topology: Topology, kind: IntervalKind) -> tf.Tensor:
@@ -144,11 +167,16 @@ def _central(p: tf.Tensor, topology: Topology) -> tf.Tensor:
 
 
 def _from_median(p: tf.Tensor) -> tf.Tensor:
-    up_to = tf.matmul(p, np.triu(np.ones((p.shape[1], p.shape[1]), np.float32)))  # F_y
-    # Not summed anew: rounded another way near ½, no label at all might have the score 0.
-    below = tf.pad(up_to[:, :-1], [[0, 0], [1, 0]])  # F_{y−1}
-    score = tf.maximum(tf.maximum(1 - 2 * up_to, 2 * below - 1), 0)
-    return tf.minimum(score, 1)  # a sum of float32 may exceed 1
+    # One sum for both sides: rounded in two ways near ½, no label at all might have the score 0.
+    skews = _skews(p)
+    before, after = ([[0, 0], [1, 0]], [[0, 0], [0, 1]])
+    score = tf.maximum(tf.pad(-skews, after, constant_values=-1), tf.pad(skews, before, constant_values=-1))
+    return tf.clip_by_value(score, 0, 1)  # a sum of float32 may exceed 1
+
+
+def _skews(p: tf.Tensor) -> tf.Tensor:
+    """Return 2F_k − 1 for the K−1 thresholds k: how much more lies at or below than above."""
+    return 2 * tf.matmul(p, np.triu(np.ones((p.shape[1], p.shape[1]), np.float32))[:, :-1]) - 1
 
 
 def _opposite(p: tf.Tensor, ring: Topology) -> tf.Tensor:

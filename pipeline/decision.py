@@ -48,24 +48,18 @@ def decide(
         conformal: What the interval is made by.
     """
     passes = tf.nn.softmax(log_p)  # exp, with rows that sum to 1 also after rounding
-    probabilities = tf.reduce_mean(passes, axis=1)
-    shape = tf.shape(cost)
-    policies, classes, actions = shape[1], topology.classes, shape[3]
-    # All policies in one matrix product; a four-dimensional one is several times slower in onnxruntime.
-    folded = tf.reshape(tf.transpose(cost, [0, 2, 1, 3]), [shape[0], classes, policies * actions])
-    expected_cost = tf.reshape(
-        tf.matmul(probabilities[:, tf.newaxis, :], folded), [-1, policies, actions]
-    )  # (batch, P, A)
-    decision = tf.argmin(expected_cost, axis=-1, output_type=tf.int64)  # (batch, P)
-    chosen = tf.range(tf.cast(actions, tf.int64)) == decision[..., tf.newaxis]  # (batch, P, A)
-    runner_up = tf.reduce_min(tf.where(chosen, tf.float32.max, expected_cost), axis=-1)
+    mean = passes if passes.shape[1] == 1 else tf.reduce_mean(passes, axis=1, keepdims=True)
+    probabilities = tf.squeeze(mean, 1)
+    expected_cost = expected_costs(mean, cost)
+    # The two least costs, negated; of equal ones that of the lower index comes first.
+    lowest, actions = tf.math.top_k(-expected_cost, 2, index_type=tf.int64)
     position = tf.matmul(probabilities, topology.positions().astype(np.float32))  # (batch, 1 or 2)
     outputs = Outputs(
         probabilities=probabilities,
-        expected_value=position[:, 0],
+        expected_value=tf.reshape(position, [-1]) if topology.period is None else position[:, 0],
         expected_cost=expected_cost,
-        decision=decision,
-        margin=runner_up - tf.reduce_min(expected_cost, axis=-1),
+        decision=tf.gather(actions, 0, axis=-1),
+        margin=tf.squeeze(tf.matmul(lowest, np.array([[1], [-1]], np.float32)), -1),
         interval=conformal.interval(probabilities, coverage, topology),
         uncertainty=uncertainty(passes, topology),
     )
@@ -73,6 +67,23 @@ def decide(
         mean, resultant = circular_mean(position, topology.values[0], topology.period)
         outputs |= {"expected_value": mean, "resultant": resultant}
     return outputs
+
+
+def expected_costs(probabilities: tf.Tensor, cost: tf.Tensor) -> tf.Tensor:
+    """Return Σ_k p_k cost[p, k, a], `(batch, P, A)`.
+
+    All policies go through one matrix product: a four-dimensional one is several times slower in
+    onnxruntime. Shapes stay whole, since each number taken out of one is a node of its own.
+
+    Args:
+        probabilities: `(batch, 1, K)`.
+        cost: `(1 or batch, P, K, A)`.
+    """
+    shape = tf.shape(cost, out_type=tf.int64)
+    by_label = tf.transpose(cost, [0, 2, 1, 3])  # (1 or batch, K, P, A)
+    folded = tf.reshape(by_label, tf.concat([shape[:1], [cost.shape[2], -1]], axis=0))
+    product = tf.matmul(probabilities, folded)  # (batch, 1, P·A)
+    return tf.reshape(product, tf.concat([[-1], tf.gather(shape, [1, 3])], axis=0))
 
 
 def circular_mean(position: tf.Tensor, first: float, period: float) -> tuple[tf.Tensor, tf.Tensor]:

@@ -30,8 +30,13 @@ def uncertainty(passes: tf.Tensor, topology: Topology) -> tf.Tensor:
         learning, ICML 2018, by the law of total variance; Gal, Ghahramani, Dropout as a Bayesian
         approximation, ICML 2016, for the passes.
     """
-    chances = tf.matmul(passes, topology.sets().astype(np.float32))  # (batch, S, sets)
+    sets = topology.sets().astype(np.float32)
+    if passes.shape[1] == 1:
+        chances = tf.matmul(tf.squeeze(passes, 1), sets)  # (batch, sets)
+        mean = np.array([[1, 0]], np.float32) / np.float32(sets.shape[1])  # and nothing epistemic
+        return tf.nn.relu(tf.matmul(chances * (1 - chances), np.repeat(mean, sets.shape[1], axis=0)))
+    chances = tf.matmul(passes, sets)  # (batch, S, sets)
     aleatoric = tf.reduce_mean(chances * (1 - chances), axis=[1, 2])
     apart = chances - tf.reduce_mean(chances, axis=1, keepdims=True)
     epistemic = tf.reduce_mean(tf.square(apart), axis=[1, 2])
-    return tf.stack([tf.maximum(aleatoric, 0), epistemic], axis=1)  # a sum of float32 may exceed 1
+    return tf.nn.relu(tf.stack([aleatoric, epistemic], axis=1))  # a sum of float32 may exceed 1
