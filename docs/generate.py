@@ -1,4 +1,7 @@
-"""Makes docs/losses.md and its pictures from the code: `make docs`. A test holds the page to the code."""
+"""Makes docs/losses.md, its pictures and the manifest's JSON Schema from the code: `make docs`.
+
+Tests hold the page and the schema to the code.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from numpy.typing import NDArray  # noqa: E402
 from pipeline import heads, losses  # noqa: E402
 from pipeline.losses import soft_labels  # noqa: E402
 from pipeline.topology import Topology  # noqa: E402
+from serving import manifest  # noqa: E402
 
 DOCS = Path(__file__).parent
 LINE = Topology.of(range(5))
@@ -186,7 +190,9 @@ def ring() -> Figure:
 
 
 def main() -> None:
-    """Write the page and its pictures."""
+    """Write the page, its pictures and the schema."""
+    schema = DOCS.parent / "serving" / "manifest.schema.json"
+    schema.write_text(manifest.json_schema(), encoding="utf-8")
     (DOCS / "losses.md").write_text(page(), encoding="utf-8")
     with rc_context(STYLE):
         for name, picture in (("losses.svg", shapes), ("losses-ring.svg", ring)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -13,10 +14,17 @@ KEY = "ordinal"
 SCHEMA_VERSION: Literal[1] = 1
 PADDING = 1e30
 """Cost of the actions that fill up a policy with fewer actions than another; every real cost is below."""
+ABSTAIN = "abstain"
+"""Name of the action that leaves the decision to somebody else."""
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        field_title_generator=lambda name, _: name.replace("_", " "),
+    )
 
 
 class Topology(_Closed):
@@ -64,7 +72,7 @@ class Input(_Closed):
 class Profile(_Closed):
     """A named cost matrix, `cost[true label][action]`."""
 
-    actions: tuple[str, ...] = Field(min_length=2)
+    actions: tuple[str, ...] = Field(min_length=2, json_schema_extra={"uniqueItems": True})
     cost: tuple[tuple[Annotated[float, Field(ge=0, lt=PADDING)], ...], ...]
 
     @model_validator(mode="after")
@@ -144,7 +152,9 @@ class Manifest(_Closed):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(min_length=1)
-    labels: tuple[str, ...] = Field(min_length=2, description="In their order.")
+    labels: tuple[str, ...] = Field(
+        min_length=2, description="In their order.", json_schema_extra={"uniqueItems": True}
+    )
     values: tuple[float, ...] = Field(description="Numeric value of each label.")
     topology: Topology = Topology()
     inputs: tuple[Input, ...] = Field(min_length=1)
@@ -218,3 +228,30 @@ class Manifest(_Closed):
                 ) from error
             place = ".".join(str(part) for part in first["loc"]) or "manifest"
             raise ArtifactError(f"{origin}: {place}: {first['msg']}") from error
+
+
+RULES = (
+    "there are as many values as labels",
+    "values rise from label to label",
+    "a cyclic topology has a period, a linear one has none",
+    "a period is longer than the way from the first value to the last",
+    "the input 'numeric' has a shape of one number, and that many features and ranges",
+    "the input 'image' has a shape of three numbers, no features, and one range",
+    "no two inputs have the same name",
+    "a profile has a row of costs for each label",
+    "a row of costs has one for each action",
+    "default_profile is the name of one of the profiles",
+    "calibration has a slope and an offset for each label, or none where its method is none",
+)
+"""What a manifest must be beyond its JSON Schema, which cannot compare one place with another."""
+
+
+def json_schema() -> str:
+    """The manifest's JSON Schema, draft 2020-12; `make docs` writes it to serving/manifest.schema.json."""
+    content = Manifest.model_json_schema() | {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Manifest of an ordinal artifact, schema version {SCHEMA_VERSION}",
+        "description": f"The JSON document in metadata_props[{KEY!r}] of the ONNX file. What this schema "
+        f"cannot say, a loader checks as well: {'; '.join(RULES)}.",
+    }
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -40,7 +40,9 @@ def check_seal(path: Path) -> str:
         raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
     start = _value_start(content)
     if start is None or len(content) < start + 64:
-        raise ArtifactError(f"{path}: not an artifact of this product: it carries no {KEY!r} seal")
+        raise ArtifactError(
+            f"{path}: no artifact of this product, or one that was cut short: it carries no {KEY!r} seal"
+        )
     stated = content[start : start + 64]
     actual = hashlib.sha256(content[:start])
     actual.update(BLANK.encode())

@@ -208,19 +208,18 @@ def make_artifact(
     seed: int = 0,
     slow: bool = False,
     described: str | None = None,
-    without_output: str = "",
+    edit: Callable[[onnx.GraphProto], None] | None = None,
     sealed: bool = True,
     **changes: Any,
 ) -> Made:
-    """Write an artifact; `changes` go into the manifest, and `described` replaces its JSON."""
+    """An artifact; `changes` go into the manifest, `described` is its JSON, `edit` alters the graph."""
     random = np.random.default_rng(seed)
     weight = random.normal(0, 0.3, (int(np.prod(spec.shape)), K)).astype(np.float32)
     bias = random.normal(0, 0.3, K).astype(np.float32)
     manifest = describe(spec, name, **changes)
     graph = graph_of(spec, weight, bias, slow)
-    for output in list(graph.output):
-        if output.name == without_output:
-            graph.output.remove(output)
+    if edit is not None:
+        edit(graph)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     text = manifest.to_json() if described is None else described
     helper.set_model_props(model, {schema.KEY: text, **({seal.KEY: seal.BLANK} if sealed else {})})
