@@ -52,10 +52,11 @@ def serve(
     max_message_bytes: Annotated[
         int, _option("max_message_bytes", min=1, max=2**31 - 1)
     ] = _DEFAULTS.max_message_bytes,
+    max_batch_rows: Annotated[int, _option("max_batch_rows", min=1)] = _DEFAULTS.max_batch_rows,
     tracking_uri: Annotated[str, _option("tracking_uri")] = _DEFAULTS.tracking_uri,
     cache: Annotated[str, _option("cache")] = _DEFAULTS.cache,
 ) -> None:
-    """Answer Predict and GetModel until SIGTERM or Ctrl-C, which drain.
+    """Answer requests about MODEL until SIGTERM or Ctrl-C, which drain.
 
     The log on standard error says "SERVING on HOST:PORT" once the models are warm.
 
@@ -75,6 +76,7 @@ def serve(
         grace=grace,
         pause=pause,
         max_message_bytes=max_message_bytes,
+        max_batch_rows=max_batch_rows,
         tracking_uri=tracking_uri,
         cache=cache,
     )
@@ -88,7 +90,10 @@ def serve(
 def predict(
     model: Annotated[str, typer.Argument(help="Name of a served model.")],
     file: Annotated[
-        Path, typer.Argument(help="Rows: .npy, .npz (one array, or `rows`) or .json (a list).")
+        Path,
+        typer.Argument(
+            help="Rows: .csv with a header, .npy, .npz (one array, or `rows`) or .json (a list)."
+        ),
     ],
     address: _Address = _ADDRESS,
     version: Annotated[str, typer.Option(help="A number or an alias; empty: the champion.")] = "",
@@ -96,11 +101,15 @@ def predict(
         list[str] | None,
         typer.Option("--policy", help="A cost profile to decide by; repeat it for several."),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Wanted coverage of the interval, between 0 and 1; left out: the model's own."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Ask a running service about rows, and print a table.
 
-    Example: ordinal-serving predict digits rows.npy --policy absolute --policy asymmetric
+    Example: ordinal-serving predict wine rows.csv --policy absolute --policy asymmetric
     """
     from serving import show
     from serving.client import Client
@@ -112,8 +121,38 @@ def predict(
         raise InvalidRequest("", f"{file}: no such file")
     with Client(address) as client:
         (spec, *_) = client.model(model, version).inputs
-        answer = client.predict(read_rows(file, spec), model, version, policies=policy or (), timeout=60)
+        rows = read_rows(file, spec)
+        answer = client.predict(rows, model, version, policy or (), coverage, timeout=60)
     sys.stdout.write(show.as_json(answer) if json else show.as_table(answer))
+
+
+@app.command()
+def check(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A path of an .onnx file, models:/NAME@ALIAS, or models:/NAME/VERSION."
+        ),
+    ],
+    device: Annotated[Device, _option("device")] = _DEFAULTS.device,
+    tracking_uri: Annotated[str, _option("tracking_uri")] = _DEFAULTS.tracking_uri,
+    cache: Annotated[str, _option("cache")] = _DEFAULTS.cache,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Load a model as the service does, run and time it on random rows, and print what it is.
+
+    Exit status 0 says that it may be served; warnings do not change that.
+
+    Example: ordinal-serving check models:/digits@champion
+    """
+    import asyncio
+
+    from serving import check, page
+
+    checked = asyncio.run(
+        check.check(model, Settings(device=device, tracking_uri=tracking_uri, cache=cache))
+    )
+    sys.stdout.write(checked.as_json() if json else page.page(checked))
 
 
 @app.command()

@@ -24,6 +24,7 @@ class Decision:
         action: `(rows,)`, int32 index into `actions` of the lowest expected cost.
         expected_cost: `(rows,)`, of that action, in the unit of the costs.
         margin: `(rows,)`, expected cost of the runner-up minus that of the decision.
+        action_costs: `(rows, A)`, expected cost of every action, where it was asked for.
     """
 
     policy: str
@@ -31,6 +32,7 @@ class Decision:
     action: NDArray[np.int32]
     expected_cost: NDArray[np.float32]
     margin: NDArray[np.float32]
+    action_costs: NDArray[np.float32] | None = None
 
     @property
     def chosen(self) -> list[str]:
@@ -48,8 +50,58 @@ class Decision:
 
 
 @dataclass(frozen=True, eq=False)
+class Interval:
+    """A contiguous set of labels for each row, which holds the true one with the wanted coverage.
+
+    Attributes:
+        coverage: What was wanted.
+        lower: `(rows,)`, index of the first label; of cyclic labels it comes after `upper` where the set
+            leads from the last label on to the first, and (0, K−1) stands for all of them.
+        upper: `(rows,)`, index of the last label, which belongs to the set.
+        labels: K names, in their order.
+    """
+
+    coverage: float
+    lower: NDArray[np.int32]
+    upper: NDArray[np.int32]
+    labels: tuple[str, ...]
+
+    @property
+    def ends(self) -> list[tuple[str, str]]:
+        """The names of each row's first and last label."""
+        return [
+            (self.labels[lower], self.labels[upper])
+            for lower, upper in zip(self.lower, self.upper, strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{lower} … {upper}" for lower, upper in self.ends[:_SHOWN])
+        return f"Interval({self.coverage:g}: {rows}{_more(len(self.lower))})"
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """Parts of the mean variance of the events "label ≤ k", each 0 … ¼; of all arcs on a ring.
+
+    Attributes:
+        aleatoric: `(rows,)`, what the model expects of chance.
+        epistemic: `(rows,)`, what its passes or members disagree about; 0 of a single pass.
+    """
+
+    aleatoric: NDArray[np.float32]
+    epistemic: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        rows = ", ".join(
+            f"{aleatoric:.3f} + {epistemic:.3f}"
+            for aleatoric, epistemic in zip(self.aleatoric[:_SHOWN], self.epistemic[:_SHOWN], strict=True)
+        )
+        return f"Uncertainty({rows}{_more(len(self.aleatoric))})"
+
+
+@dataclass(frozen=True, eq=False)
 class Prediction:
-    """The service's answer to rows.
+    """The service's answer to rows; arrays that were left out of the request's `outputs` are empty.
 
     Attributes:
         probabilities: `(rows, K)`; not negative, each row sums to 1.
@@ -60,6 +112,9 @@ class Prediction:
         version: Its version, as a number; `"0"` for a file that no registry knows.
         provider: The onnxruntime execution provider that ran.
         request_id: As it was sent.
+        rows: How many there are.
+        interval: None where it was left out.
+        uncertainty: None where it was left out.
         resultant: `(rows,)`, of cyclic labels: from 0, where there is no mean direction, to 1.
     """
 
@@ -71,6 +126,9 @@ class Prediction:
     version: str
     provider: str
     request_id: str
+    rows: int
+    interval: Interval | None = None
+    uncertainty: Uncertainty | None = None
     resultant: NDArray[np.float32] | None = None
 
     @property
@@ -79,7 +137,7 @@ class Prediction:
         return [self.labels[index] for index in self.probabilities.argmax(axis=1)]
 
     def __len__(self) -> int:
-        return len(self.probabilities)
+        return self.rows
 
     def __repr__(self) -> str:
         rows = ", ".join(
@@ -88,11 +146,10 @@ class Prediction:
                 self.most_probable[:_SHOWN], self.probabilities.max(axis=1), strict=False
             )
         )
-        decisions = "".join(f", {decision!r}" for decision in self.decisions.values())
-        return (
-            f"Prediction({self.model} version {self.version}, {len(self)} rows: "
-            f"{rows}{_more(len(self))}{decisions})"
-        )
+        shown = f"{rows}{_more(len(self))}" if rows else "no probabilities"
+        parts = [*self.decisions.values(), self.interval, self.uncertainty]
+        others = "".join(f", {part!r}" for part in parts if part is not None)
+        return f"Prediction({self.model} version {self.version}, {len(self)} rows: {shown}{others})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +181,7 @@ class ModelInfo:
         topology: `"linear"` or `"cyclic"`.
         profiles: By name.
         manifest: All that the artifact says of itself.
+        coverage: Of the interval, where a request names none.
     """
 
     name: str
@@ -143,6 +201,7 @@ class ModelInfo:
     digest: str
     provider: str
     manifest: dict[str, Any]
+    coverage: float
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{one.name} {one.dtype} {list(one.shape)}" for one in self.inputs)
@@ -155,17 +214,20 @@ class ModelInfo:
 
 def prediction(message: wire.PredictResponse) -> Prediction:
     """Read the reply to a `Predict`."""
-    probabilities = _floats(message.probabilities).reshape(message.rows, len(message.labels))
+    labels = tuple(message.labels)
     return Prediction(
-        probabilities=probabilities,
+        probabilities=_floats(message.probabilities).reshape(-1, len(labels)),
         expected_value=_floats(message.expected_value),
         resultant=_floats(message.resultant) if message.resultant else None,
         decisions={one.policy: _decision(one) for one in message.decisions},
-        labels=tuple(message.labels),
+        labels=labels,
+        interval=_interval(message.interval, labels) if message.HasField("interval") else None,
+        uncertainty=_uncertainty(message.uncertainty) if message.HasField("uncertainty") else None,
         model=message.model,
         version=message.version,
         provider=message.provider,
         request_id=message.request_id,
+        rows=message.rows,
     )
 
 
@@ -189,17 +251,28 @@ def model_info(message: wire.Model) -> ModelInfo:
         digest=message.digest,
         provider=message.provider,
         manifest=json.loads(message.manifest),
+        coverage=message.coverage,
     )
 
 
 def _decision(message: wire.Decision) -> Decision:
+    costs = _floats(message.action_costs)
     return Decision(
         policy=message.policy,
         actions=tuple(message.actions),
-        action=np.fromiter(message.action, np.int32, len(message.action)),
+        action=_indices(message.action),
         expected_cost=_floats(message.expected_cost),
         margin=_floats(message.margin),
+        action_costs=costs.reshape(-1, len(message.actions)) if costs.size else None,
     )
+
+
+def _interval(message: wire.Interval, labels: tuple[str, ...]) -> Interval:
+    return Interval(message.coverage, _indices(message.lower), _indices(message.upper), labels)
+
+
+def _uncertainty(message: wire.Uncertainty) -> Uncertainty:
+    return Uncertainty(_floats(message.aleatoric), _floats(message.epistemic))
 
 
 def _input(message: wire.Input) -> Input:
@@ -219,6 +292,10 @@ def _profile(message: wire.Profile, labels: int) -> Profile:
 
 def _floats(field: Any) -> NDArray[np.float32]:
     return np.fromiter(field, np.float32, len(field))
+
+
+def _indices(field: Any) -> NDArray[np.int32]:
+    return np.fromiter(field, np.int32, len(field))
 
 
 def _more(rows: int) -> str:

@@ -35,6 +35,19 @@ class Answer(NamedTuple):
     uncertainty: NDArray[np.float32]  # (batch, 2)
     resultant: NDArray[np.float32] | None = None  # (batch,), of cyclic labels
 
+    def of(self, rows: slice) -> Answer:
+        """Return the answer to some of the rows."""
+        return Answer(
+            self.probabilities[rows],
+            self.expected_value[rows],
+            self.expected_cost[rows],
+            self.decision[rows],
+            self.margin[rows],
+            self.interval[rows],
+            self.uncertainty[rows],
+            None if self.resultant is None else self.resultant[rows],
+        )
+
 
 _OUTPUT_TYPE = {
     "probabilities": "tensor(float)",
@@ -144,7 +157,7 @@ class Artifact:
         try:
             probabilities = self.run(row).probabilities
         except Exception as error:  # onnxruntime raises bare classes of its own for each failure
-            raise ArtifactError(f"{self.path}: a first run fails: {error}") from error
+            raise ArtifactError(f"{self.path}: a first run fails: {str(error).strip()}") from error
         if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-4):
             raise ArtifactError(
                 f"{self.path}: probabilities of a probe row must be non-negative and sum to 1, "

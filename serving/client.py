@@ -8,59 +8,32 @@ triage = Policy("triage", cost=np.array([[5, 0], [2, 1], [0, 9]]), actions=["pag
 with Client("127.0.0.1:50051") as client:
     print(client.model().labels)
     answer = client.predict(np.zeros((2, 4), np.float32), policies=["absolute", triage])
-    print(answer.probabilities, answer.decisions["triage"].chosen)
+    print(answer.probabilities, answer.decisions["triage"].chosen, answer.interval)
 ```
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
-import numpy as np
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from numpy.typing import ArrayLike
 
-from serving.answers import Decision, ModelInfo, Prediction, model_info, prediction
+from serving.answers import Decision, Interval, ModelInfo, Prediction, Uncertainty, model_info, prediction
 from serving.errors import InvalidRequest, ModelNotFound, OrdinalError, Unavailable
+from serving.requests import Output, Policy, prediction_request
 from serving.wire import ordinal_pb2 as wire
 
-__all__ = ["Client", "Decision", "ModelInfo", "Policy", "Prediction"]
+__all__ = ["Client", "Decision", "Interval", "ModelInfo", "Policy", "Prediction", "Uncertainty"]
 
 _SERVICE: str = wire.DESCRIPTOR.services_by_name["OrdinalService"].full_name
 _DETAILS = "grpc-status-details-bin"
 
-_Request = TypeVar("_Request", wire.PredictRequest, wire.GetModelRequest)
-_Response = TypeVar("_Response", wire.PredictResponse, wire.Model)
-
-
-@dataclass(frozen=True, eq=False)
-class Policy:
-    """Costs of the caller's own to decide by.
-
-    Attributes:
-        name: Returned with the decision; unique in a request.
-        cost: `(K, A)`, `cost[true label, action]`; finite, not negative.
-        actions: A names, at least two; left out, the actions are the labels and A = K.
-    """
-
-    name: str
-    cost: ArrayLike
-    actions: Sequence[str] = ()
-
-    def message(self) -> wire.Policy:
-        """The policy as it is sent; raises ValueError where `cost` is not `(K, A)`."""
-        cost = np.asarray(self.cost, np.float32)
-        if cost.ndim != 2 or (self.actions and cost.shape[1] != len(self.actions)):
-            columns = f"{len(self.actions)}, one column for each action" if self.actions else "actions"
-            raise ValueError(
-                f"policy {self.name!r}: cost must be (labels, {columns}), got shape {cost.shape}"
-            )
-        matrix = wire.CostMatrix(actions=self.actions, cost=cost.ravel().tolist())
-        return wire.Policy(name=self.name, cost=matrix)
+_Request = TypeVar("_Request", wire.PredictRequest, wire.GetModelRequest, wire.ListModelsRequest)
+_Response = TypeVar("_Response", wire.PredictResponse, wire.Model, wire.ListModelsResponse)
 
 
 class Client:
@@ -75,31 +48,44 @@ class Client:
         )
         self._predict = self._method("Predict", wire.PredictRequest, wire.PredictResponse)
         self._get_model = self._method("GetModel", wire.GetModelRequest, wire.Model)
+        self._list_models = self._method("ListModels", wire.ListModelsRequest, wire.ListModelsResponse)
+        self._stream: grpc.StreamStreamMultiCallable[wire.PredictRequest, wire.PredictResponse] = (
+            self._channel.stream_stream(
+                f"/{_SERVICE}/PredictStream",
+                request_serializer=wire.PredictRequest.SerializeToString,
+                response_deserializer=wire.PredictResponse.FromString,
+            )
+        )
 
     def predict(
         self,
-        rows: ArrayLike,
+        rows: ArrayLike | Mapping[str, ArrayLike],
         model: str = "",
         version: str = "",
         policies: Sequence[str | Policy] = (),
+        coverage: float | None = None,
+        outputs: Sequence[Output] = (),
         request_id: str = "",
         timeout: float | None = 10.0,
     ) -> Prediction:
-        """Return probabilities, expected values and decisions for rows.
+        """Return probabilities, expected values, decisions, intervals and uncertainty of rows.
 
         Args:
             rows: `(rows, *shape)`, `shape` being that of the model's input; float32 or uint8, as the model
-                has it. Other floats are sent as float32.
+                has it, other floats being sent as float32. Or a table: each feature's name with its
+                column, in any order.
             model: Name; empty for the only model served.
             version: Number or alias; empty for the champion, or the only version served.
             policies: Names of the model's cost profiles, or policies of your own; as many decisions come
                 back, from one run of the model. Empty: the default profile.
+            coverage: Wanted coverage of the interval, in (0, 1). None: the model's own.
+            outputs: What the prediction is to hold. Empty: all but `action_costs`.
             request_id: Returned with the prediction; in the service's log where the request fails.
             timeout: Seconds to wait; None for ever.
 
         Raises:
             TypeError: Rows of integers other than uint8, or of something else than numbers.
-            ValueError: A policy whose cost does not fit its actions.
+            ValueError: A policy whose cost does not fit its actions, an unknown output.
             InvalidRequest: The service refuses the request; `field` names the part that is wrong.
             ModelNotFound: No such model or version is served.
             Unavailable: Nobody answers at the address, or the service is loading or draining.
@@ -107,19 +93,62 @@ class Client:
 
         Example:
             >>> with Client("127.0.0.1:50051") as client:  # doctest: +SKIP
-            ...     client.predict(np.zeros((2, 4), np.float32)).probabilities.shape
-            (2, 5)
+            ...     client.predict({"alcohol": [9.4], "pH": [3.51]}).decisions["absolute"].chosen
+            ['5']
         """
-        request = wire.PredictRequest(
-            model=model,
-            version=version,
-            request_id=request_id,
-            tensor=_tensor(rows),
-            policies=[
-                wire.Policy(profile=one) if isinstance(one, str) else one.message() for one in policies
-            ],
-        )
+        request = prediction_request(rows, model, version, policies, coverage, outputs, request_id)
         return prediction(self._call(self._predict, request, timeout))
+
+    def predict_stream(
+        self,
+        batches: Iterable[ArrayLike | Mapping[str, ArrayLike]],
+        model: str = "",
+        version: str = "",
+        policies: Sequence[str | Policy] = (),
+        coverage: float | None = None,
+        outputs: Sequence[Output] = (),
+        timeout: float | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield the prediction of each batch of rows, in order, over one stream.
+
+        Batches are taken and sent ahead of the replies: an endless generator is read no further than the
+        service and the network hold. What is refused ends the stream.
+
+        Args:
+            batches: Each as `rows` of `predict`, which has the other arguments and errors too; an error of
+                the iterable's own ends the stream and is raised.
+            model: Of all of them.
+            version: Of all of them.
+            policies: Of all of them.
+            coverage: Of all of them.
+            outputs: Of all of them.
+            timeout: Seconds for the whole stream; None for ever.
+
+        Example:
+            >>> with Client("127.0.0.1:50051") as client:  # doctest: +SKIP
+            ...     for answer in client.predict_stream(np.array_split(rows, 100)):
+            ...         print(answer.expected_value)
+        """
+        failed: list[Exception] = []
+
+        def requests() -> Iterator[wire.PredictRequest]:
+            try:
+                for rows in batches:
+                    yield prediction_request(rows, model, version, policies, coverage, outputs, "")
+            except Exception as error:
+                failed.append(error)  # gRPC would log it, and tell the caller that a call was cancelled
+                raise
+
+        stream = self._stream(requests(), timeout=timeout)
+        try:
+            for message in stream:
+                yield prediction(message)
+        except grpc.RpcError as error:
+            if failed:
+                raise failed[0] from None
+            raise _raised(error, self.address) from error
+        finally:
+            stream.cancel()
 
     def model(self, name: str = "", version: str = "", timeout: float | None = 10.0) -> ModelInfo:
         """Describe a served model; `name` and `version` as `model` and `version` of `predict`.
@@ -131,6 +160,11 @@ class Client:
         """
         request = wire.GetModelRequest(model=name, version=version)
         return model_info(self._call(self._get_model, request, timeout))
+
+    def models(self, timeout: float | None = 10.0) -> list[ModelInfo]:
+        """Describe every version of every model that is served; raises as `model` does."""
+        reply = self._call(self._list_models, wire.ListModelsRequest(), timeout)
+        return [model_info(one) for one in reply.models]
 
     def close(self) -> None:
         """Close the connection."""
@@ -163,20 +197,6 @@ class Client:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
             raise _raised(error, self.address) from error
-
-
-def _tensor(rows: ArrayLike) -> wire.Tensor:
-    array = np.asarray(rows)
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what overflows becomes infinite, which the service refuses
-            array = array.astype("<f4")  # little-endian, as the wire has it
-    elif array.dtype != np.uint8:
-        raise TypeError(
-            f"rows must be float32 or uint8, as the model's input is, got {array.dtype}; "
-            "convert them, as with rows.astype(np.float32)"
-        )
-    dtype = wire.UINT8 if array.dtype == np.uint8 else wire.FLOAT32
-    return wire.Tensor(dtype=dtype, shape=array.shape, data=array.tobytes())
 
 
 def _raised(error: Any, address: str) -> OrdinalError:

@@ -4,6 +4,7 @@ OrdinalError
 ├── InvalidRequest    the request is wrong: which field, what must hold, what came
 ├── ModelNotFound     no such model or version is served
 ├── Unavailable       loading, draining, or no server there
+├── Unimplemented     a part of the contract that this service does not do
 ├── ArtifactError     a file may not be served
 ├── DeviceError       the device asked for cannot be used
 ├── RegistryError     a `models:/` address cannot be resolved
@@ -44,6 +45,12 @@ class Unavailable(OrdinalError):
     """Not now: the service is loading or draining, or cannot be reached."""
 
     status = grpc.StatusCode.UNAVAILABLE
+
+
+class Unimplemented(OrdinalError):
+    """The contract has it, this service does not."""
+
+    status = grpc.StatusCode.UNIMPLEMENTED
 
 
 class ArtifactError(OrdinalError):

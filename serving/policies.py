@@ -1,4 +1,4 @@
-"""The policies of a request become one array of costs, and the graph's decisions are cut apart again.
+"""The policies of a request become one array of costs.
 
 Orientation, as everywhere: `cost[true label, action]`.
 """
@@ -6,20 +6,19 @@ Orientation, as everywhere: `cost[true label, action]`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.artifact import Answer
 from serving.errors import InvalidRequest
-from serving.manifest import PADDING, Manifest
+from serving.manifest import ABSTAIN, PADDING, Manifest
 from serving.quote import listed, quoted
 from serving.wire import ordinal_pb2 as wire
 
 MAX_COSTS = 2**25
-"""Limit of rows × policies × actions: what one request may make the graph allocate, 128 MiB of float32."""
+"""Limit of costs and expected costs: what one request may make the graph allocate, 128 MiB of float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +27,7 @@ class Rule:
 
     name: str
     actions: tuple[str, ...]
-    cost: NDArray[np.float32]  # (K, A)
+    cost: NDArray[np.float32]  # (K, A), or (rows, K, A)
 
 
 def profile_rules(manifest: Manifest) -> dict[str, Rule]:
@@ -40,9 +39,15 @@ def profile_rules(manifest: Manifest) -> dict[str, Rule]:
 
 
 def rules_of(
-    policies: Sequence[wire.Policy], profiles: Mapping[str, Rule], default: str, labels: tuple[str, ...]
+    policies: Sequence[wire.Policy],
+    profiles: Mapping[str, Rule],
+    default: str,
+    labels: tuple[str, ...],
+    rows: int,
 ) -> list[Rule]:
     """Return a rule for each policy of a request, or the default profile where there is none.
+
+    `rows` is how many the request has, for costs of each row.
 
     Raises InvalidRequest, naming the field of the policy that is wrong.
     """
@@ -51,7 +56,7 @@ def rules_of(
     rules: list[Rule] = []
     seen: set[str] = set()
     for index, policy in enumerate(policies):
-        rule = _rule(policy, f"policies[{index}]", profiles, labels)
+        rule = _rule(policy, f"policies[{index}]", profiles, labels, rows)
         if rule.name in seen:
             raise InvalidRequest(
                 f"policies[{index}].name", f"names must differ, {quoted(rule.name)} comes twice"
@@ -61,54 +66,59 @@ def rules_of(
     return rules
 
 
-def stacked_cost(rules: Sequence[Rule], rows: int) -> NDArray[np.float32]:
-    """Return all costs as one array `(1, P, K, A)`, shorter policies padded with `PADDING`.
-
-    Raises InvalidRequest where the answer to so many rows, policies and actions would be too large.
-    """
-    actions = max(len(rule.actions) for rule in rules)
-    labels = len(rules[0].cost)
-    size = max(rows, labels) * len(rules) * actions
-    if size > MAX_COSTS:
+def check_size(rules: Sequence[Rule], rows: int) -> None:
+    """Raise InvalidRequest where the answer to so many rows, policies and actions would be too large."""
+    policies, actions = len(rules), max(len(rule.actions) for rule in rules)
+    labels = rules[0].cost.shape[-2]
+    each = any(rule.cost.ndim == 3 for rule in rules)
+    if max(rows * labels if each else rows, labels) * policies * actions > MAX_COSTS:
+        counted = f"rows × policies × {'labels × ' if each else ''}actions"
+        came = f"{rows} × {policies} × {f'{labels} × ' if each else ''}{actions}"
         raise InvalidRequest(
-            "policies",
-            f"rows × policies × actions must be at most {MAX_COSTS}, "
-            f"got {rows} × {len(rules)} × {actions}; send fewer at a time",
+            "policies", f"{counted} must be at most {MAX_COSTS}, got {came}; send fewer at a time"
         )
-    cost = np.full((1, len(rules), labels, actions), PADDING, np.float32)
+
+
+def stacked_cost(rules: Sequence[Rule]) -> NDArray[np.float32]:
+    """Return all costs as one array `(1 or rows, P, K, A)`, shorter policies padded with `PADDING`."""
+    actions = max(len(rule.actions) for rule in rules)
+    rows = max(len(rule.cost) if rule.cost.ndim == 3 else 1 for rule in rules)
+    cost = np.full((rows, len(rules), rules[0].cost.shape[-2], actions), PADDING, np.float32)
     for index, rule in enumerate(rules):
-        cost[0, index, :, : len(rule.actions)] = rule.cost
+        cost[:, index, :, : len(rule.actions)] = rule.cost
     return cost
 
 
-def decisions(rules: Iterable[Rule], answer: Answer) -> list[wire.Decision]:
-    """Return one `Decision` for each rule, in their order."""
-    lowest = np.take_along_axis(answer.expected_cost, answer.decision[..., np.newaxis], axis=2)[..., 0]
-    return [
-        wire.Decision(
-            policy=rule.name,
-            actions=rule.actions,
-            action=answer.decision[:, index].tolist(),
-            expected_cost=lowest[:, index].tolist(),
-            margin=answer.margin[:, index].tolist(),
-        )
-        for index, rule in enumerate(rules)
-    ]
-
-
-def _rule(policy: wire.Policy, field: str, profiles: Mapping[str, Rule], labels: tuple[str, ...]) -> Rule:
+def _rule(
+    policy: wire.Policy, field: str, profiles: Mapping[str, Rule], labels: tuple[str, ...], rows: int
+) -> Rule:
+    abstaining = policy.HasField("abstain_cost")
     match policy.WhichOneof("rule"):
         case "profile":
             known = profiles.get(policy.profile)
             if known is None:
                 raise _unknown_profile(policy.profile, f"{field}.profile", list(profiles))
-            return Rule(policy.name or known.name, known.actions, known.cost)
+            rule = Rule(policy.name or known.name, known.actions, known.cost)
         case "cost":
-            actions = _actions(policy.cost, f"{field}.cost.actions", labels)
-            cost = _cost(policy.cost, f"{field}.cost.cost", len(labels), actions)
-            return Rule(policy.name or "cost", actions, cost)
+            fewest = 1 if abstaining else 2
+            actions = _actions(policy.cost, f"{field}.cost.actions", labels, fewest)
+            cost = _cost(policy.cost, f"{field}.cost.cost", len(labels), actions, rows)
+            rule = Rule(policy.name or "cost", actions, cost)
         case _:
             raise InvalidRequest(field, "a policy must have a profile or a cost, it has neither")
+    return _abstaining(rule, policy.abstain_cost, f"{field}.abstain_cost") if abstaining else rule
+
+
+def _abstaining(rule: Rule, price: float, field: str) -> Rule:
+    """Return the rule with the action "abstain" after its own."""
+    if not 0 <= price < PADDING:  # NaN fails both comparisons
+        raise InvalidRequest(field, f"must be a number from 0 to below {PADDING:g}, got {price:g}")
+    if ABSTAIN in rule.actions:
+        raise InvalidRequest(
+            field, f"would add the action {ABSTAIN!r}, which policy {quoted(rule.name)} has already"
+        )
+    column = np.full((*rule.cost.shape[:-1], 1), price, np.float32)
+    return Rule(rule.name, (*rule.actions, ABSTAIN), np.concatenate([rule.cost, column], axis=-1))
 
 
 def _unknown_profile(name: str, field: str, known: list[str]) -> InvalidRequest:
@@ -118,11 +128,11 @@ def _unknown_profile(name: str, field: str, known: list[str]) -> InvalidRequest:
     return InvalidRequest(field, f"must be one of {listed(nearest_first)}, got {quoted(name)}{hint}")
 
 
-def _actions(matrix: wire.CostMatrix, field: str, labels: tuple[str, ...]) -> tuple[str, ...]:
+def _actions(matrix: wire.CostMatrix, field: str, labels: tuple[str, ...], fewest: int) -> tuple[str, ...]:
     if not matrix.actions:
         return labels
     actions = tuple(matrix.actions)
-    if len(actions) < 2:
+    if len(actions) < fewest:
         raise InvalidRequest(field, f"there must be at least two actions, got {len(actions)}")
     if "" in actions:
         raise InvalidRequest(f"{field}[{actions.index('')}]", "an action must have a name, it is empty")
@@ -134,23 +144,27 @@ def _actions(matrix: wire.CostMatrix, field: str, labels: tuple[str, ...]) -> tu
 
 
 def _cost(
-    matrix: wire.CostMatrix, field: str, labels: int, actions: tuple[str, ...]
+    matrix: wire.CostMatrix, field: str, labels: int, actions: tuple[str, ...], rows: int
 ) -> NDArray[np.float32]:
-    wanted, came = labels * len(actions), len(matrix.cost)
-    if came != wanted:
+    """Return the costs, `(K, A)`, or `(rows, K, A)` where each row has its own."""
+    size, came = labels * len(actions), len(matrix.cost)
+    if came not in (size, rows * size):
         meant = "" if matrix.actions else " (no actions are named, so they are the labels)"
         raise InvalidRequest(
             field,
-            f"must have labels × actions = {labels} × {len(actions)} = {wanted} entries{meant}, got {came}",
+            f"must have labels × actions = {labels} × {len(actions)} = {size} entries{meant}, "
+            f"or as many for each of {rows} rows, got {came}",
         )
-    cost = np.fromiter(matrix.cost, np.float32, wanted).reshape(labels, len(actions))
+    shape = (labels, len(actions)) if came == size else (rows, labels, len(actions))
+    cost = np.fromiter(matrix.cost, np.float32, came).reshape(shape)
     # NaN fails both comparisons.
     bad = ~((cost >= 0) & (cost < PADDING))
     if bad.any():
-        label, action = (int(place) for place in np.argwhere(bad)[0])
+        place = tuple(int(index) for index in np.argwhere(bad)[0])
+        *row, label, action = place
         raise InvalidRequest(
-            f"{field}[{label * len(actions) + action}]",
-            f"every cost must be a number from 0 to below {PADDING:g}, got {cost[label, action]:g} "
-            f"at true label {label}, action {quoted(actions[action])}",
+            f"{field}[{int(np.ravel_multi_index(place, shape))}]",
+            f"every cost must be a number from 0 to below {PADDING:g}, got {cost[place]:g} at "
+            f"{f'row {row[0]}, ' if row else ''}true label {label}, action {quoted(actions[action])}",
         )
     return cost

@@ -6,9 +6,12 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serving.artifact import Artifact, Device
 from serving.errors import ArtifactError, ModelNotFound
-from serving.policies import Rule, profile_rules
+from serving.policies import Rule, profile_rules, stacked_cost
 from serving.quote import listed, quoted
 from serving.resolve import Resolved
 
@@ -26,6 +29,8 @@ class Served:
     aliases: tuple[str, ...]
     artifact: Artifact
     profiles: Mapping[str, Rule]
+    cost: NDArray[np.float32]  # (1, 1, K, A), where a request has no policy
+    coverage: NDArray[np.float32]  # (1,), where a request has none
 
 
 class Repository:
@@ -88,9 +93,18 @@ def load(resolved: Iterable[Resolved], device: Device) -> Repository:
     for entry in resolved:
         logger.info("loading %s", entry.path)
         artifact = Artifact(entry.path, device)
-        name = entry.name or artifact.manifest.name
+        manifest = artifact.manifest
+        rules = profile_rules(manifest)
         served.append(
-            Served(name, entry.version, entry.aliases, artifact, profile_rules(artifact.manifest))
+            Served(
+                entry.name or manifest.name,
+                entry.version,
+                entry.aliases,
+                artifact,
+                rules,
+                stacked_cost([rules[manifest.default_profile]]),
+                np.array([manifest.interval.coverage], np.float32),
+            )
         )
     return Repository(served)
 

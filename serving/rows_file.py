@@ -1,7 +1,8 @@
-"""A file of rows, `.npy`, `.npz` or `.json`, becomes an array that a model can be fed."""
+"""A file of rows becomes an array, or columns by name, that a model can be fed."""
 
 from __future__ import annotations
 
+import csv
 import json
 import zlib
 from pathlib import Path
@@ -13,21 +14,23 @@ from numpy.typing import NDArray
 
 from serving.answers import Input
 from serving.errors import InvalidRequest
+from serving.quote import listed, quoted
 
 UNREADABLE = (ValueError, TypeError, EOFError, OverflowError, RecursionError, BadZipFile, zlib.error)
-"""What NumPy, zipfile and json raise on files that are not what they seem."""
+"""What NumPy, zipfile, json and csv raise on files that are not what they seem."""
 
 
-def read_rows(path: Path, spec: Input) -> NDArray[Any]:
+def read_rows(path: Path, spec: Input) -> NDArray[Any] | dict[str, list[float]]:
     """Return the rows of a file in the dtype of the model's input.
 
     `.npy` holds the array, `.npz` one array or one called `rows`, `.json` a list of rows, `null` standing
-    for a missing value.
+    for a missing value; `.csv` has a header that names each feature, in any order and maybe with other
+    columns between, and an empty field stands for a missing value.
 
     Raises InvalidRequest where the file cannot be read, or its numbers do not fit the input.
     """
     try:
-        return _converted(_read(path), spec)
+        return _columns(path, spec) if path.suffix == ".csv" else _converted(_read(path), spec)
     except OSError as error:
         raise InvalidRequest("", f"{path}: cannot be read: {error.strerror or error}") from error
     except UNREADABLE as error:
@@ -48,7 +51,37 @@ def _read(path: Path) -> NDArray[Any]:
             rows = json.loads(path.read_text())
             return np.array(_null_as_nan(rows), np.float64)
         case other:
-            raise ValueError(f"rows are read from .npy, .npz and .json, not from {other or 'no suffix'!r}")
+            raise ValueError(
+                f"rows are read from .csv, .npy, .npz and .json, not from {other or 'no suffix'!r}"
+            )
+
+
+def _columns(path: Path, spec: Input) -> dict[str, list[float]]:
+    if not spec.features:
+        raise ValueError(f"the model's input {spec.name!r} has no features to be named by a header")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            rows = list(reader)
+        except csv.Error as error:
+            raise ValueError(f"line {reader.line_num}: {error}") from error
+    header = reader.fieldnames or ()
+    missing = [feature for feature in spec.features if feature not in header]
+    if missing:
+        raise ValueError(f"its header must name every feature of the model; missing are {listed(missing)}")
+    return {
+        feature: [_number(row[feature], feature, index) for index, row in enumerate(rows)]
+        for feature in spec.features
+    }
+
+
+def _number(text: str | None, feature: str, row: int) -> float:
+    try:
+        return float(text) if text else float("nan")
+    except ValueError:
+        raise ValueError(
+            f"row {row}, feature {feature!r}: must be a number, got {quoted(text or '')}"
+        ) from None
 
 
 def _null_as_nan(rows: Any) -> Any:

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]
 
 from serving import repository, service
+from serving.batching import Batching
 from serving.errors import AddressError
 from serving.health import Health
 from serving.repository import Repository
@@ -50,7 +51,11 @@ class Server:
     async def load(self, models: Sequence[str]) -> Repository:
         """Resolve, load and warm `models`, and report SERVING; return what is served.
 
-        Raises RegistryError, ArtifactError or DeviceError; the server then goes on NOT_SERVING.
+        They take the place of whatever was served before, all at once and only when all of them may be
+        served.
+
+        Raises RegistryError, ArtifactError or DeviceError; the server then goes on as it was: with what
+        it served, or NOT_SERVING where that was nothing.
         """
         resolved = await resolve(models, self._settings)
         loaded = await asyncio.to_thread(repository.load, resolved, self._settings.device)
@@ -94,7 +99,9 @@ async def create_server(settings: Settings) -> Server:
         ]
     )
     health = Health(["", service.NAME])
-    ordinal = service.OrdinalService(threads=min(4, os.cpu_count() or 1))
+    ordinal = service.OrdinalService(
+        Batching(threads=min(4, os.cpu_count() or 1), most_rows=settings.max_batch_rows)
+    )
     listener.add_generic_rpc_handlers((ordinal.handlers(),))
     health_pb2_grpc.add_HealthServicer_to_server(health, listener)
     reflection.enable_server_reflection([service.NAME, HEALTH_NAME, REFLECTION_NAME], listener)

@@ -1,42 +1,36 @@
-"""The servicer of ordinal.v1: parse, look up, convert, run, convert."""
+"""The servicer of ordinal.v1: look up, convert, ask the graph, convert."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import secrets
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import NoReturn, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+import numpy as np
+from google.protobuf.message import Message
 
-from serving import convert, policies
-from serving.errors import InvalidRequest, OrdinalError, Unavailable
-from serving.quote import quoted
-from serving.repository import Repository
+from serving import calls, policies, replies
+from serving.artifact import Answer
+from serving.batching import Batching, Question
+from serving.errors import InvalidRequest, Unavailable, Unimplemented
+from serving.policies import Rule
+from serving.repository import Repository, Served
+from serving.rows import rows_of
 from serving.wire import ordinal_pb2 as wire
 
 NAME: str = wire.DESCRIPTOR.services_by_name["OrdinalService"].full_name
-
-# Details travel in HTTP/2 headers, of which gRPC accepts 8 KiB; escaping may triple a message.
-_LONGEST_MESSAGE = 1000
-
-logger = logging.getLogger(__name__)
 
 _Request = TypeVar("_Request", bound=Message)
 
 
 class OrdinalService:
-    """Answers `Predict` and `GetModel` from the repository, while there is one."""
+    """Answers the calls of ordinal.v1 from the repository, while there is one."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, batching: Batching) -> None:
         self._repository: Repository | None = None
         self._absence = "the service is loading its models"
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="predict")
-        self._accepted: set[Future[bytes]] = set()
+        self._batching = batching
 
     def open(self, repository: Repository) -> None:
         """Answer from this repository from now on."""
@@ -49,8 +43,7 @@ class OrdinalService:
 
     def abandon(self) -> int:
         """Forget what waits; return how many runs go on, since onnxruntime cannot be interrupted."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        return sum(work.running() for work in self._accepted)
+        return self._batching.abandon()
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the handlers to register.
@@ -60,86 +53,97 @@ class OrdinalService:
         return grpc.method_handlers_generic_handler(
             NAME,
             {
-                "Predict": self._handler("Predict", wire.PredictRequest, self._predict),
-                "GetModel": self._handler("GetModel", wire.GetModelRequest, self._get_model),
+                "Predict": calls.unary(self._predict),
+                "PredictStream": calls.streamed(self._predict),
+                "GetModel": self._plain("GetModel", wire.GetModelRequest, _get_model),
+                "ListModels": self._plain("ListModels", wire.ListModelsRequest, _list_models),
+                "RecordOutcome": self._plain("RecordOutcome", wire.RecordOutcomeRequest, _record_outcome),
             },
         )
 
-    @staticmethod
-    def _predict(repository: Repository, request: wire.PredictRequest) -> wire.PredictResponse:
-        served = repository.lookup(request.model, request.version)
-        manifest = served.artifact.manifest
-        rows = convert.rows_of(request, manifest.inputs)
-        rules = policies.rules_of(
-            request.policies, served.profiles, manifest.default_profile, manifest.labels
-        )
-        cost = policies.stacked_cost(rules, request.tensor.shape[0])
-        return convert.prediction(request, served, rules, served.artifact.run(rows, cost))
+    def _predict(self, received: bytes) -> Future[bytes]:
+        # Whoever is accepted here is answered, also when a drain begins before a thread is free.
+        return self._batching.submit(_Prediction(self._live(), received))
 
-    @staticmethod
-    def _get_model(repository: Repository, request: wire.GetModelRequest) -> wire.Model:
-        return convert.description(repository.lookup(request.model, request.version))
+    def _plain(
+        self, name: str, kind: type[_Request], method: Callable[[Repository, _Request], Message]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Return the handler of a method that runs no graph."""
+
+        def start(received: bytes) -> Future[bytes]:
+            repository = self._live()
+
+            def answer() -> bytes:
+                try:
+                    return method(repository, calls.parsed(kind, received)).SerializeToString()
+                except Exception as error:  # whatever it is, whoever waits is told
+                    raise calls.failure(name, "", error) from error
+
+            return self._batching.call(answer)
+
+        return calls.unary(start)
 
     def _live(self) -> Repository:
         if self._repository is None:
             raise Unavailable(self._absence)
         return self._repository
 
-    def _handler(
-        self, name: str, kind: type[_Request], method: Callable[[Repository, _Request], Message]
-    ) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """Return the handler of one method: it runs on a thread, so that health is answered meanwhile."""
 
-        def answer(repository: Repository, received: bytes) -> bytes:
-            request = _parsed(kind, received)
-            try:
-                return method(repository, request).SerializeToString()
-            except OrdinalError as error:
-                logger.info("%s refused, request id %s: %s", name, _request_id(request), _cut(str(error)))
-                raise
-            except Exception as error:  # the caller gets a number; what happened stays in the log
-                number = secrets.token_hex(6)
-                logger.exception("%s failed, request id %s: error %s", name, _request_id(request), number)
-                raise OrdinalError(f"internal error {number}; the service's log tells more") from error
+class _Prediction:
+    """A request to predict, as `batching.Work`."""
 
-        async def handle(received: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            try:
-                # Whoever is accepted here is answered, also when a drain begins before a thread is free.
-                work = self._executor.submit(answer, self._live(), received)
-                self._accepted.add(work)
-                work.add_done_callback(self._accepted.discard)
-                return await asyncio.wrap_future(work)
-            except OrdinalError as error:
-                await _refuse(context, error)
+    def __init__(self, repository: Repository, received: bytes) -> None:
+        self._repository = repository
+        self._received = received
+        self._request = wire.PredictRequest()
+        self._served: Served
+        self._rules: list[Rule]
+        self._outputs: frozenset[int]
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+    @property
+    def size(self) -> int:
+        return len(self._received)
+
+    def question(self) -> Question:
+        request = self._request = calls.parsed(wire.PredictRequest, self._received)
+        served = self._served = self._repository.lookup(request.model, request.version)
+        manifest = served.artifact.manifest
+        self._outputs = replies.outputs_of(request)
+        rows = rows_of(request, manifest.inputs)
+        count = len(next(iter(rows.values())))
+        self._rules = policies.rules_of(
+            request.policies, served.profiles, manifest.default_profile, manifest.labels, count
+        )
+        policies.check_size(self._rules, count)
+        # Requests that leave these to the model share one object, which `batching` need not repeat.
+        cost = policies.stacked_cost(self._rules) if request.policies else served.cost
+        coverage = _coverage(request) if request.HasField("coverage") else served.coverage
+        return Question(served.artifact, rows, cost, coverage)
+
+    def reply(self, answer: Answer) -> bytes:
+        reply = replies.prediction(self._request, self._served, self._rules, self._outputs, answer)
+        return reply.SerializeToString()
+
+    def failure(self, error: Exception) -> Exception:
+        return calls.failure("Predict", self._request.request_id, error)
 
 
-async def _refuse(context: grpc.aio.ServicerContext[bytes, bytes], error: OrdinalError) -> NoReturn:
-    message = _cut(str(error))
-    if not isinstance(error, InvalidRequest):
-        await context.abort(error.status, message)
-    violation = error_details_pb2.BadRequest.FieldViolation(
-        field=error.field, description=_cut(error.message)
+def _coverage(request: wire.PredictRequest) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    if not 0 < request.coverage < 1:  # NaN fails both comparisons
+        raise InvalidRequest("coverage", f"must lie between 0 and 1, got {request.coverage:g}")
+    return np.array([request.coverage], np.float32)
+
+
+def _get_model(repository: Repository, request: wire.GetModelRequest) -> wire.Model:
+    return replies.description(repository.lookup(request.model, request.version))
+
+
+def _list_models(repository: Repository, _: wire.ListModelsRequest) -> wire.ListModelsResponse:
+    served = sorted(repository, key=lambda one: (one.name, int(one.version)))
+    return wire.ListModelsResponse(models=[replies.description(one) for one in served])
+
+
+def _record_outcome(_: Repository, request: wire.RecordOutcomeRequest) -> NoReturn:
+    raise Unimplemented(
+        f"outcomes are not kept yet: the true labels of {len(request.outcomes)} rows were not recorded"
     )
-    status = status_pb2.Status(code=error.status.value[0], message=message)
-    status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    await context.abort(error.status, message, (("grpc-status-details-bin", status.SerializeToString()),))
-
-
-def _cut(message: str) -> str:
-    kept = message.encode()[:_LONGEST_MESSAGE].decode(errors="ignore")
-    return kept if kept == message else f"{kept}…"
-
-
-def _parsed(kind: type[_Request], received: bytes) -> _Request:
-    try:
-        return kind.FromString(received)
-    except DecodeError as error:
-        raise InvalidRequest(
-            "", f"these {len(received)} bytes are no {kind.DESCRIPTOR.full_name}"
-        ) from error
-
-
-def _request_id(request: Message) -> str:
-    return quoted(request.request_id) if isinstance(request, wire.PredictRequest) else "''"

@@ -43,6 +43,12 @@ class Settings:
         default=64 * 2**20,
         metadata={"help": "Largest request accepted, in bytes."},
     )
+    max_batch_rows: int = field(
+        default=512,
+        metadata={
+            "help": "Most rows of several waiting requests that one run answers; 1: each by its own run."
+        },
+    )
     tracking_uri: str = field(
         default="",
         metadata={

@@ -6,8 +6,9 @@ import io
 import json
 import shutil
 import sys
+from typing import Any
 
-from serving.answers import Prediction
+from serving.answers import Interval, Prediction, Uncertainty
 
 
 def as_table(answer: Prediction) -> str:
@@ -23,6 +24,10 @@ def as_table(answer: Prediction) -> str:
     table.add_column("expected value", justify="right")
     if answer.resultant is not None:
         table.add_column("resultant", justify="right")
+    if answer.interval is not None:
+        table.add_column(f"interval of {answer.interval.coverage:g}")
+    if answer.uncertainty is not None:
+        table.add_column("aleatoric + epistemic")
     for name in answer.decisions:
         table.add_column(f"{name}: decision (expected cost, margin)")
     for row, label in enumerate(answer.most_probable):
@@ -36,6 +41,8 @@ def as_table(answer: Prediction) -> str:
             f"{answer.probabilities[row].max():.3f}",
             f"{answer.expected_value[row]:.4g}",
             *([] if answer.resultant is None else [f"{answer.resultant[row]:.3f}"]),
+            *([] if answer.interval is None else [" … ".join(answer.interval.ends[row])]),
+            *([] if answer.uncertainty is None else [_parts(answer.uncertainty, row)]),
             *decided,
         )
     text = io.StringIO()
@@ -43,6 +50,26 @@ def as_table(answer: Prediction) -> str:
     width = shutil.get_terminal_size().columns if terminal else 200  # a pipe has no width to keep to
     Console(file=text, width=width, force_terminal=terminal, markup=False).print(table)
     return text.getvalue()
+
+
+def _parts(uncertainty: Uncertainty, row: int) -> str:
+    return f"{uncertainty.aleatoric[row]:.3f} + {uncertainty.epistemic[row]:.3f}"
+
+
+def _interval(interval: Interval) -> dict[str, Any]:
+    ends = interval.ends
+    return {
+        "coverage": interval.coverage,
+        "lower": [lower for lower, _ in ends],
+        "upper": [upper for _, upper in ends],
+    }
+
+
+def _uncertainty(uncertainty: Uncertainty) -> dict[str, Any]:
+    return {
+        "aleatoric": uncertainty.aleatoric.tolist(),
+        "epistemic": uncertainty.epistemic.tolist(),
+    }
 
 
 def as_json(answer: Prediction) -> str:
@@ -55,6 +82,8 @@ def as_json(answer: Prediction) -> str:
         "probabilities": answer.probabilities.tolist(),
         "expected_value": answer.expected_value.tolist(),
         **({} if answer.resultant is None else {"resultant": answer.resultant.tolist()}),
+        "interval": None if answer.interval is None else _interval(answer.interval),
+        "uncertainty": None if answer.uncertainty is None else _uncertainty(answer.uncertainty),
         "decisions": {
             name: {
                 "actions": one.actions,

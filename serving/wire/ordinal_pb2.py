@@ -24,37 +24,57 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aserving/wire/ordinal.proto\x12\nordinal.v1\"Z\n\x06Tensor\x12#\n\x05\x64type\x18\x01 \x01(\x0e\x32\x14.ordinal.v1.DataType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06values\x18\x04 \x03(\x02\"+\n\nCostMatrix\x12\x0f\n\x07\x61\x63tions\x18\x01 \x03(\t\x12\x0c\n\x04\x63ost\x18\x02 \x03(\x02\"Y\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07profile\x18\x02 \x01(\tH\x00\x12&\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x16.ordinal.v1.CostMatrixH\x00\x42\x06\n\x04rule\"\x98\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12$\n\x06tensor\x18\x04 \x01(\x0b\x32\x12.ordinal.v1.TensorH\x00\x12$\n\x08policies\x18\x06 \x03(\x0b\x32\x12.ordinal.v1.PolicyB\x06\n\x04rows\"b\n\x08\x44\x65\x63ision\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63tions\x18\x02 \x03(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x03(\x05\x12\x15\n\rexpected_cost\x18\x04 \x03(\x02\x12\x0e\n\x06margin\x18\x05 \x03(\x02\"\xe0\x01\n\x0fPredictResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x15\n\rprobabilities\x18\x06 \x03(\x02\x12\x16\n\x0e\x65xpected_value\x18\x07 \x03(\x02\x12\'\n\tdecisions\x18\x08 \x03(\x0b\x32\x14.ordinal.v1.Decision\x12\x10\n\x08provider\x18\x0b \x01(\t\x12\x11\n\tresultant\x18\x0c \x03(\x02\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"t\n\x05Input\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05\x64type\x18\x02 \x01(\x0e\x32\x14.ordinal.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\x12\x17\n\x0fmissing_allowed\x18\x05 \x01(\x08\"=\n\x07Profile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x16.ordinal.v1.CostMatrix\"\xe2\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x0e\n\x06values\x18\x05 \x03(\x01\x12&\n\x08topology\x18\x06 \x01(\x0e\x32\x14.ordinal.v1.Topology\x12\x0e\n\x06period\x18\x07 \x01(\x01\x12!\n\x06inputs\x18\x08 \x03(\x0b\x32\x11.ordinal.v1.Input\x12%\n\x08profiles\x18\t \x03(\x0b\x32\x13.ordinal.v1.Profile\x12\x17\n\x0f\x64\x65\x66\x61ult_profile\x18\n \x01(\t\x12\x0c\n\x04loss\x18\x0b \x01(\t\x12\x0c\n\x04head\x18\x0c \x01(\t\x12\x0e\n\x06proper\x18\r \x01(\x08\x12\x0e\n\x06run_id\x18\x0e \x01(\t\x12\x0e\n\x06\x64igest\x18\x0f \x01(\t\x12\x10\n\x08provider\x18\x10 \x01(\t\x12\x10\n\x08manifest\x18\x11 \x01(\t*=\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x46LOAT32\x10\x01\x12\t\n\x05UINT8\x10\x02*<\n\x08Topology\x12\x18\n\x14TOPOLOGY_UNSPECIFIED\x10\x00\x12\n\n\x06LINEAR\x10\x01\x12\n\n\x06\x43YCLIC\x10\x02\x32\x90\x01\n\x0eOrdinalService\x12\x42\n\x07Predict\x12\x1a.ordinal.v1.PredictRequest\x1a\x1b.ordinal.v1.PredictResponse\x12:\n\x08GetModel\x12\x1b.ordinal.v1.GetModelRequest\x1a\x11.ordinal.v1.Modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aserving/wire/ordinal.proto\x12\nordinal.v1\"Z\n\x06Tensor\x12#\n\x05\x64type\x18\x01 \x01(\x0e\x32\x14.ordinal.v1.DataType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06values\x18\x04 \x03(\x02\"7\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66loats\x18\x02 \x03(\x02\x12\x0f\n\x07strings\x18\x03 \x03(\t\",\n\x05Table\x12#\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x12.ordinal.v1.Column\"+\n\nCostMatrix\x12\x0f\n\x07\x61\x63tions\x18\x01 \x03(\t\x12\x0c\n\x04\x63ost\x18\x02 \x03(\x02\"\x85\x01\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07profile\x18\x02 \x01(\tH\x00\x12&\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x16.ordinal.v1.CostMatrixH\x00\x12\x19\n\x0c\x61\x62stain_cost\x18\x04 \x01(\x02H\x01\x88\x01\x01\x42\x06\n\x04ruleB\x0f\n\r_abstain_cost\"\x85\x02\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12$\n\x06tensor\x18\x04 \x01(\x0b\x32\x12.ordinal.v1.TensorH\x00\x12\"\n\x05table\x18\x05 \x01(\x0b\x32\x11.ordinal.v1.TableH\x00\x12$\n\x08policies\x18\x06 \x03(\x0b\x32\x12.ordinal.v1.Policy\x12\x15\n\x08\x63overage\x18\x07 \x01(\x02H\x01\x88\x01\x01\x12#\n\x07outputs\x18\x08 \x03(\x0e\x32\x12.ordinal.v1.OutputB\x06\n\x04rowsB\x0b\n\t_coverage\"x\n\x08\x44\x65\x63ision\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63tions\x18\x02 \x03(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x03(\x05\x12\x15\n\rexpected_cost\x18\x04 \x03(\x02\x12\x0e\n\x06margin\x18\x05 \x03(\x02\x12\x14\n\x0c\x61\x63tion_costs\x18\x06 \x03(\x02\":\n\x08Interval\x12\x10\n\x08\x63overage\x18\x01 \x01(\x02\x12\r\n\x05lower\x18\x02 \x03(\x05\x12\r\n\x05upper\x18\x03 \x03(\x05\"3\n\x0bUncertainty\x12\x11\n\taleatoric\x18\x01 \x03(\x02\x12\x11\n\tepistemic\x18\x02 \x03(\x02\"\xb6\x02\n\x0fPredictResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x15\n\rprobabilities\x18\x06 \x03(\x02\x12\x16\n\x0e\x65xpected_value\x18\x07 \x03(\x02\x12\'\n\tdecisions\x18\x08 \x03(\x0b\x32\x14.ordinal.v1.Decision\x12&\n\x08interval\x18\t \x01(\x0b\x32\x14.ordinal.v1.Interval\x12,\n\x0buncertainty\x18\n \x01(\x0b\x32\x17.ordinal.v1.Uncertainty\x12\x10\n\x08provider\x18\x0b \x01(\t\x12\x11\n\tresultant\x18\x0c \x03(\x02\"\x13\n\x11ListModelsRequest\"7\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.ordinal.v1.Model\"%\n\x07Outcome\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\"Q\n\x14RecordOutcomeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x08outcomes\x18\x02 \x03(\x0b\x32\x13.ordinal.v1.Outcome\"\x17\n\x15RecordOutcomeResponse\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"t\n\x05Input\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05\x64type\x18\x02 \x01(\x0e\x32\x14.ordinal.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\x12\x17\n\x0fmissing_allowed\x18\x05 \x01(\x08\"=\n\x07Profile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x16.ordinal.v1.CostMatrix\"\xf4\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x0e\n\x06values\x18\x05 \x03(\x01\x12&\n\x08topology\x18\x06 \x01(\x0e\x32\x14.ordinal.v1.Topology\x12\x0e\n\x06period\x18\x07 \x01(\x01\x12!\n\x06inputs\x18\x08 \x03(\x0b\x32\x11.ordinal.v1.Input\x12%\n\x08profiles\x18\t \x03(\x0b\x32\x13.ordinal.v1.Profile\x12\x17\n\x0f\x64\x65\x66\x61ult_profile\x18\n \x01(\t\x12\x0c\n\x04loss\x18\x0b \x01(\t\x12\x0c\n\x04head\x18\x0c \x01(\t\x12\x0e\n\x06proper\x18\r \x01(\x08\x12\x0e\n\x06run_id\x18\x0e \x01(\t\x12\x0e\n\x06\x64igest\x18\x0f \x01(\t\x12\x10\n\x08provider\x18\x10 \x01(\t\x12\x10\n\x08manifest\x18\x11 \x01(\t\x12\x10\n\x08\x63overage\x18\x12 \x01(\x01*=\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x46LOAT32\x10\x01\x12\t\n\x05UINT8\x10\x02*<\n\x08Topology\x12\x18\n\x14TOPOLOGY_UNSPECIFIED\x10\x00\x12\n\n\x06LINEAR\x10\x01\x12\n\n\x06\x43YCLIC\x10\x02*\x86\x01\n\x06Output\x12\x16\n\x12OUTPUT_UNSPECIFIED\x10\x00\x12\x11\n\rPROBABILITIES\x10\x01\x12\x12\n\x0e\x45XPECTED_VALUE\x10\x02\x12\x0c\n\x08\x44\x45\x43ISION\x10\x03\x12\x10\n\x0c\x41\x43TION_COSTS\x10\x04\x12\x0c\n\x08INTERVAL\x10\x05\x12\x0f\n\x0bUNCERTAINTY\x10\x06\x32\x81\x03\n\x0eOrdinalService\x12\x42\n\x07Predict\x12\x1a.ordinal.v1.PredictRequest\x1a\x1b.ordinal.v1.PredictResponse\x12L\n\rPredictStream\x12\x1a.ordinal.v1.PredictRequest\x1a\x1b.ordinal.v1.PredictResponse(\x01\x30\x01\x12:\n\x08GetModel\x12\x1b.ordinal.v1.GetModelRequest\x1a\x11.ordinal.v1.Model\x12K\n\nListModels\x12\x1d.ordinal.v1.ListModelsRequest\x1a\x1e.ordinal.v1.ListModelsResponse\x12T\n\rRecordOutcome\x12 .ordinal.v1.RecordOutcomeRequest\x1a!.ordinal.v1.RecordOutcomeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.wire.ordinal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=1341
-  _globals['_DATATYPE']._serialized_end=1402
-  _globals['_TOPOLOGY']._serialized_start=1404
-  _globals['_TOPOLOGY']._serialized_end=1464
+  _globals['_DATATYPE']._serialized_start=2062
+  _globals['_DATATYPE']._serialized_end=2123
+  _globals['_TOPOLOGY']._serialized_start=2125
+  _globals['_TOPOLOGY']._serialized_end=2185
+  _globals['_OUTPUT']._serialized_start=2188
+  _globals['_OUTPUT']._serialized_end=2322
   _globals['_TENSOR']._serialized_start=42
   _globals['_TENSOR']._serialized_end=132
-  _globals['_COSTMATRIX']._serialized_start=134
-  _globals['_COSTMATRIX']._serialized_end=177
-  _globals['_POLICY']._serialized_start=179
-  _globals['_POLICY']._serialized_end=268
-  _globals['_PREDICTREQUEST']._serialized_start=271
-  _globals['_PREDICTREQUEST']._serialized_end=423
-  _globals['_DECISION']._serialized_start=425
-  _globals['_DECISION']._serialized_end=523
-  _globals['_PREDICTRESPONSE']._serialized_start=526
-  _globals['_PREDICTRESPONSE']._serialized_end=750
-  _globals['_GETMODELREQUEST']._serialized_start=752
-  _globals['_GETMODELREQUEST']._serialized_end=801
-  _globals['_INPUT']._serialized_start=803
-  _globals['_INPUT']._serialized_end=919
-  _globals['_PROFILE']._serialized_start=921
-  _globals['_PROFILE']._serialized_end=982
-  _globals['_MODEL']._serialized_start=985
-  _globals['_MODEL']._serialized_end=1339
-  _globals['_ORDINALSERVICE']._serialized_start=1467
-  _globals['_ORDINALSERVICE']._serialized_end=1611
+  _globals['_COLUMN']._serialized_start=134
+  _globals['_COLUMN']._serialized_end=189
+  _globals['_TABLE']._serialized_start=191
+  _globals['_TABLE']._serialized_end=235
+  _globals['_COSTMATRIX']._serialized_start=237
+  _globals['_COSTMATRIX']._serialized_end=280
+  _globals['_POLICY']._serialized_start=283
+  _globals['_POLICY']._serialized_end=416
+  _globals['_PREDICTREQUEST']._serialized_start=419
+  _globals['_PREDICTREQUEST']._serialized_end=680
+  _globals['_DECISION']._serialized_start=682
+  _globals['_DECISION']._serialized_end=802
+  _globals['_INTERVAL']._serialized_start=804
+  _globals['_INTERVAL']._serialized_end=862
+  _globals['_UNCERTAINTY']._serialized_start=864
+  _globals['_UNCERTAINTY']._serialized_end=915
+  _globals['_PREDICTRESPONSE']._serialized_start=918
+  _globals['_PREDICTRESPONSE']._serialized_end=1228
+  _globals['_LISTMODELSREQUEST']._serialized_start=1230
+  _globals['_LISTMODELSREQUEST']._serialized_end=1249
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1251
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1306
+  _globals['_OUTCOME']._serialized_start=1308
+  _globals['_OUTCOME']._serialized_end=1345
+  _globals['_RECORDOUTCOMEREQUEST']._serialized_start=1347
+  _globals['_RECORDOUTCOMEREQUEST']._serialized_end=1428
+  _globals['_RECORDOUTCOMERESPONSE']._serialized_start=1430
+  _globals['_RECORDOUTCOMERESPONSE']._serialized_end=1453
+  _globals['_GETMODELREQUEST']._serialized_start=1455
+  _globals['_GETMODELREQUEST']._serialized_end=1504
+  _globals['_INPUT']._serialized_start=1506
+  _globals['_INPUT']._serialized_end=1622
+  _globals['_PROFILE']._serialized_start=1624
+  _globals['_PROFILE']._serialized_end=1685
+  _globals['_MODEL']._serialized_start=1688
+  _globals['_MODEL']._serialized_end=2060
+  _globals['_ORDINALSERVICE']._serialized_start=2325
+  _globals['_ORDINALSERVICE']._serialized_end=2710
 # @@protoc_insertion_point(module_scope)

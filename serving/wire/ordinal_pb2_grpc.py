@@ -39,10 +39,25 @@ class OrdinalServiceStub(object):
                 request_serializer=serving_dot_wire_dot_ordinal__pb2.PredictRequest.SerializeToString,
                 response_deserializer=serving_dot_wire_dot_ordinal__pb2.PredictResponse.FromString,
                 _registered_method=True)
+        self.PredictStream = channel.stream_stream(
+                '/ordinal.v1.OrdinalService/PredictStream',
+                request_serializer=serving_dot_wire_dot_ordinal__pb2.PredictRequest.SerializeToString,
+                response_deserializer=serving_dot_wire_dot_ordinal__pb2.PredictResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/ordinal.v1.OrdinalService/GetModel',
                 request_serializer=serving_dot_wire_dot_ordinal__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=serving_dot_wire_dot_ordinal__pb2.Model.FromString,
+                _registered_method=True)
+        self.ListModels = channel.unary_unary(
+                '/ordinal.v1.OrdinalService/ListModels',
+                request_serializer=serving_dot_wire_dot_ordinal__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=serving_dot_wire_dot_ordinal__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
+        self.RecordOutcome = channel.unary_unary(
+                '/ordinal.v1.OrdinalService/RecordOutcome',
+                request_serializer=serving_dot_wire_dot_ordinal__pb2.RecordOutcomeRequest.SerializeToString,
+                response_deserializer=serving_dot_wire_dot_ordinal__pb2.RecordOutcomeResponse.FromString,
                 _registered_method=True)
 
 
@@ -57,8 +72,30 @@ class OrdinalServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PredictStream(self, request_iterator, context):
+        """The same, many requests on one stream, answered in order. A request that is refused ends the stream
+        with its status, after the replies to those before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """Describes a served model: labels, inputs, cost profiles, provider.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModels(self, request, context):
+        """Describes every version of every model that is served.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordOutcome(self, request, context):
+        """Tells the true labels of rows that were asked about before. UNIMPLEMENTED: nothing keeps them yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,10 +109,25 @@ def add_OrdinalServiceServicer_to_server(servicer, server):
                     request_deserializer=serving_dot_wire_dot_ordinal__pb2.PredictRequest.FromString,
                     response_serializer=serving_dot_wire_dot_ordinal__pb2.PredictResponse.SerializeToString,
             ),
+            'PredictStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.PredictStream,
+                    request_deserializer=serving_dot_wire_dot_ordinal__pb2.PredictRequest.FromString,
+                    response_serializer=serving_dot_wire_dot_ordinal__pb2.PredictResponse.SerializeToString,
+            ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
                     request_deserializer=serving_dot_wire_dot_ordinal__pb2.GetModelRequest.FromString,
                     response_serializer=serving_dot_wire_dot_ordinal__pb2.Model.SerializeToString,
+            ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=serving_dot_wire_dot_ordinal__pb2.ListModelsRequest.FromString,
+                    response_serializer=serving_dot_wire_dot_ordinal__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'RecordOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordOutcome,
+                    request_deserializer=serving_dot_wire_dot_ordinal__pb2.RecordOutcomeRequest.FromString,
+                    response_serializer=serving_dot_wire_dot_ordinal__pb2.RecordOutcomeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -116,6 +168,33 @@ class OrdinalService(object):
             _registered_method=True)
 
     @staticmethod
+    def PredictStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/ordinal.v1.OrdinalService/PredictStream',
+            serving_dot_wire_dot_ordinal__pb2.PredictRequest.SerializeToString,
+            serving_dot_wire_dot_ordinal__pb2.PredictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetModel(request,
             target,
             options=(),
@@ -132,6 +211,60 @@ class OrdinalService(object):
             '/ordinal.v1.OrdinalService/GetModel',
             serving_dot_wire_dot_ordinal__pb2.GetModelRequest.SerializeToString,
             serving_dot_wire_dot_ordinal__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ordinal.v1.OrdinalService/ListModels',
+            serving_dot_wire_dot_ordinal__pb2.ListModelsRequest.SerializeToString,
+            serving_dot_wire_dot_ordinal__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ordinal.v1.OrdinalService/RecordOutcome',
+            serving_dot_wire_dot_ordinal__pb2.RecordOutcomeRequest.SerializeToString,
+            serving_dot_wire_dot_ordinal__pb2.RecordOutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -82,7 +82,9 @@ def test_a_cost_that_does_not_fit_its_actions_is_refused_before_sending(client):
     """A policy's costs are (labels, actions)."""
     with pytest.raises(ValueError, match=r"'p': cost must be \(labels, 3, one column .*got shape \(5, 2\)"):
         client.predict(np.zeros((1, 4)), "wine", policies=[Policy("p", np.ones((5, 2)), ["a", "b", "c"])])
-    with pytest.raises(ValueError, match=r"cost must be \(labels, actions\), got shape \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"cost must be \(labels, actions\), or as much for each row, got shape \(5,\)"
+    ):
         client.predict(np.zeros((1, 4)), "wine", policies=[Policy("p", np.ones(5))])
 
 

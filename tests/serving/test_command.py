@@ -27,7 +27,7 @@ def test_predict_prints_a_table(command, running, wine, rows, tmp_path):
     assert "triage: decision (expected cost, margin)" in done.stdout
     for row, probabilities in enumerate(wine.probabilities(rows.astype(np.float32))):
         label = wine.manifest.labels[probabilities.argmax()]
-        line = rf"^\s*{row}\s+{label}\s+{probabilities.max():.3f}\s+[\d.]+\s+\w+ \([\d.]+, [\d.]+\)"
+        line = rf"^\s*{row}\s+{label}\s+{probabilities.max():.3f}\s+[\d.]+\s+\w+ … \w+\s+[\d.]+ \+ [\d.]+\s+\w+ \([\d.]+, [\d.]+\)"
         assert re.search(line, done.stdout, re.MULTILINE)
 
 
@@ -55,7 +55,8 @@ def test_predict_reads_each_format(command, running, wine, rows, tmp_path, suffi
 
 BAD_FILES = {
     "missing.npy": (None, "no such file"),
-    "rows.csv": ("1,2", "rows are read from .npy, .npz and .json, not from '.csv'"),
+    "rows.txt": ("1,2", "rows are read from .csv, .npy, .npz and .json, not from '.txt'"),
+    "rows.csv": ("a,b\n1,2", "the model's input 'image' has no features to be named by a header"),
     "text.npy": ("hello", "text.npy: "),
     "broken.json": ("[[1, 2", "broken.json: "),
     "words.json": ('[["a", "b"]]', "words.json: could not convert"),

@@ -152,8 +152,18 @@ CASES = {
         "5 × 5 = 25 entries (no actions are named",
         costs([], ()),
     ),
-    "cost too short": (INVALID, "policies[0].cost.cost", "5 × 2 = 10 entries, got 9", costs(TEN[:9])),
-    "cost too long": (INVALID, "policies[0].cost.cost", "5 × 2 = 10 entries, got 11", costs([*TEN, 1.0])),
+    "cost too short": (
+        INVALID,
+        "policies[0].cost.cost",
+        "5 × 2 = 10 entries, or as many for each of 2 rows, got 9",
+        costs(TEN[:9]),
+    ),
+    "cost too long": (
+        INVALID,
+        "policies[0].cost.cost",
+        "5 × 2 = 10 entries, or as many for each of 2 rows, got 11",
+        costs([*TEN, 1.0]),
+    ),
     "one action": (
         INVALID,
         "policies[0].cost.actions",
@@ -271,7 +281,7 @@ def test_a_fault_of_ours_is_internal_and_only_its_number_is_told(serving_of, win
         raise ZeroDivisionError("secret detail")
 
     with serving_of(wine.path) as server, grpc.insecure_channel(server.address) as channel:
-        monkeypatch.setattr("serving.convert.rows_of", broken)
+        monkeypatch.setattr("serving.service.rows_of", broken)
         sent = wire.PredictRequest(request_id="order-7").SerializeToString()
         error = call(channel, sent)
     assert error.code() == grpc.StatusCode.INTERNAL
@@ -285,8 +295,8 @@ def test_a_fault_of_ours_is_internal_and_only_its_number_is_told(serving_of, win
 
 def test_a_model_of_two_inputs_refuses_a_tensor(wine, digits):
     """One tensor cannot feed several inputs."""
-    from serving.convert import rows_of
     from serving.errors import InvalidRequest
+    from serving.rows import rows_of
 
     parsed = wire.PredictRequest.FromString(request())
     with pytest.raises(InvalidRequest, match=r"several inputs, \['numeric', 'image'\], cannot be fed"):
@@ -295,8 +305,8 @@ def test_a_model_of_two_inputs_refuses_a_tensor(wine, digits):
 
 def test_infinity_in_a_float_image_names_its_place(digits):
     """In an image of floats a wrong number is found by row and position."""
-    from serving.convert import rows_of
     from serving.errors import InvalidRequest
+    from serving.rows import rows_of
 
     spec = digits.manifest.inputs[0].model_copy(update={"dtype": "float32"})
     rows = np.zeros((2, 8, 8, 1), np.float32)

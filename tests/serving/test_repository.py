@@ -1,11 +1,14 @@
 """Which version a request means."""
 
+import numpy as np
 import pytest
 
 from serving.artifact import Artifact
 from serving.errors import ModelNotFound
 from serving.policies import profile_rules
 from serving.repository import Repository, Served
+
+COST, COVERAGE = np.zeros((1, 1, 5, 5), np.float32), np.array([0.9], np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +22,9 @@ def repository_of(artifact):
     """Make a repository of (name, version, aliases)."""
 
     def repository_of(*entries):
-        rules = profile_rules(artifact.manifest)
         return Repository(
-            Served(name, version, aliases, artifact, rules) for name, version, aliases in entries
+            Served(name, version, aliases, artifact, profile_rules(artifact.manifest), COST, COVERAGE)
+            for name, version, aliases in entries
         )
 
     return repository_of

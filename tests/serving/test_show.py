@@ -27,6 +27,7 @@ LINE = Prediction(
     version="3",
     provider="CPUExecutionProvider",
     request_id="",
+    rows=1,
 )
 
 
