@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from pipeline import metrics
 from pipeline.data import Dataset
 from pipeline.metrics import CostForecast
+from pipeline.metrics.arrays import Costs, mean
 from serving.artifact import Artifact
+from serving.manifest import ABSTAIN, PADDING
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 """Coverages that intervals are looked at with, beside the default one."""
@@ -30,9 +33,10 @@ class Evaluation:
     """What the artifact does on the test part, which nothing before has seen."""
 
     metrics: dict[str, float]
-    confusion: NDArray[np.int64]  # (true label, decision)
+    confusion: NDArray[np.int64]  # (K, A), [true label, action] of the default profile
     by_class: list[dict[str, float]]  # of each label, in their order
     costs: dict[str, CostForecast]  # of each profile, under its own decision
+    abstained: dict[str, float]  # share of rows, of each profile that has an abstention
     coverages: list[Coverage]  # rising
 
 
@@ -42,18 +46,26 @@ def evaluate(artifact: Artifact, data: Dataset) -> Evaluation:
     manifest = artifact.manifest
     (spec,) = manifest.inputs
     matrices = {name: np.asarray(profile.cost) for name, profile in manifest.profiles.items()}
-    policies = np.stack(list(matrices.values()))[np.newaxis].astype(np.float32)
-    answer = artifact.run({spec.name: rows}, policies)
+    answer = artifact.run({spec.name: rows}, _policies(list(matrices.values())))
+    decisions = dict(zip(matrices, answer.decision.T, strict=True))
     topology = data.labels.topology
-    default = matrices[manifest.default_profile]
-    scores = metrics.score(y, answer.probabilities, default, topology)
     costs = {
-        name: metrics.cost_forecast(y, answer.probabilities, answer.decision[:, policy], cost)
-        for policy, (name, cost) in enumerate(matrices.items())
+        name: metrics.cost_forecast(y, answer.probabilities, decisions[name], cost)
+        for name, cost in matrices.items()
     }
+    abstained = {
+        name: mean(decisions[name] == profile.actions.index(ABSTAIN))
+        for name, profile in manifest.profiles.items()
+        if ABSTAIN in profile.actions and profile.actions != manifest.labels
+    }
+    default = manifest.default_profile
+    actions, cost, decision = manifest.profiles[default].actions, matrices[default], decisions[default]
+    own = actions != manifest.labels
+    scores = metrics.score(y, answer.probabilities, cost, topology, own_actions=own, decision=decision)
     for name, forecast in costs.items():
         scores[f"{name}/realised_cost"] = forecast.realised
         scores[f"{name}/expected_cost"] = forecast.expected
+    scores |= {f"{name}/abstained": share for name, share in abstained.items()}
     wanted = manifest.interval.coverage
     coverages = []
     for level in sorted({*LEVELS, wanted}):
@@ -70,11 +82,20 @@ def evaluate(artifact: Artifact, data: Dataset) -> Evaluation:
             scores["interval_coverage"] = coverages[-1].coverage
             scores["mean_interval_width"] = coverages[-1].width
     scores["aleatoric"], scores["epistemic"] = map(float, answer.uncertainty.mean(axis=0))
-    decision = answer.decision[:, list(matrices).index(manifest.default_profile)]
     return Evaluation(
         scores,
-        metrics.confusion_matrix(y, decision, len(manifest.labels)),
-        metrics.by_class(y, answer.probabilities, default, topology),
+        metrics.confusion_matrix(y, decision, len(manifest.labels), len(actions)),
+        metrics.by_class(y, answer.probabilities, cost, topology, own_actions=own, decision=decision),
         costs,
+        abstained,
         coverages,
     )
+
+
+def _policies(matrices: Sequence[Costs]) -> NDArray[np.float32]:
+    """Return cost matrices as one input of the graph, `(1, P, K, A)`, the narrower ones padded."""
+    widest = max(cost.shape[1] for cost in matrices)
+    padded = [
+        np.pad(cost, ((0, 0), (0, widest - cost.shape[1])), constant_values=PADDING) for cost in matrices
+    ]
+    return np.stack(padded)[np.newaxis].astype(np.float32)

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from pipeline import calibrate, evaluate, metrics, sweep, train
+from pipeline import calibrate, costs, evaluate, metrics, sweep, train
 from pipeline.calibrate import Calibrated
 from pipeline.calibration import Distortion
 from pipeline.config import Config
-from pipeline.costs import decide
 from pipeline.data import Dataset, load
 from pipeline.ensemble import Member
 from pipeline.errors import Diverged, PipelineError
@@ -151,16 +151,18 @@ def run_trial(
             member = calibrate.member(fitted, loss, config.model.passes, trial.seed, data)
             calibrated = calibrate.calibrate([member], data)
             y = data.y[data.parts.validation]
-            cost = np.asarray(describe.profiles(config, data)[config.decision.profile].cost)
-            scores = metrics.score(y, calibrated.after, cost, data.labels.topology)
+            profile = _default_profile(config, data)
+            scores = _scores(calibrated.after, profile, data)
             run.curves(fitted.curves)
             run.metrics({f"validation/{name}": value for name, value in scores.items()})
             log_calibration(run, calibrated, config, data, trial.title)
             run.params({"calibration.undone": ", ".join(member.undone.parts) or "nothing"})
             run.metrics({"seconds": fitted.seconds, "best_epoch": fitted.best_epoch})
-            counts = metrics.confusion_matrix(y, decide(calibrated.after, cost), data.labels.count)
+            decision = costs.decide(calibrated.after, profile.cost)
+            counts = metrics.confusion_matrix(y, decision, data.labels.count, len(profile.actions))
             title = f"{trial.title}, validation, {config.decision.profile} cost"
-            run.figure(figures.confusion(counts, data.labels.names, title), "confusion.png")
+            picture = figures.confusion(counts, data.labels.names, profile.actions, title)
+            run.figure(picture, "confusion.png")
             run.figure(figures.curves(fitted.curves, fitted.best_epoch, trial.title), "curves.png")
             path = workspace / f"trial-{trial.number}.keras"
             fitted.model.save(path)
@@ -178,8 +180,7 @@ def run_trial(
 def log_calibration(run: Run, calibrated: Calibrated, config: Config, data: Dataset, title: str) -> None:
     """Keep what calibration has made of the validation rows, as numbers and as a picture."""
     y, labels = data.y[data.parts.validation], data.labels
-    cost = np.asarray(describe.profiles(config, data)[config.decision.profile].cost)
-    before = metrics.score(y, calibrated.before, cost, labels.topology)
+    before = _scores(calibrated.before, _default_profile(config, data), data)
     run.metrics({f"uncalibrated/{name}": value for name, value in before.items()})
     run.params({"calibration.method": calibrated.scaling.method})
     run.metrics({"temperature": calibrated.scaling.temperature})
@@ -231,15 +232,17 @@ def evaluate_artifact(path: Path, data: Dataset, run: Run) -> Evaluation:
     artifact = Artifact(path, "cpu")
     evaluation = evaluate.evaluate(artifact, data)
     run.metrics({f"test/{name}": value for name, value in evaluation.metrics.items()})
-    labels = artifact.manifest.labels
+    manifest = artifact.manifest
+    labels, actions = manifest.labels, manifest.profiles[manifest.default_profile].actions
     run.table(
         [{"label": label, **own} for label, own in zip(labels, evaluation.by_class, strict=True)],
         "classes.csv",
     )
     run.table(tables.cost_rows(evaluation.costs), "costs.csv")
     run.table([vars(coverage) for coverage in evaluation.coverages], "intervals.csv")
-    title = f"champion, test, {artifact.manifest.default_profile} cost"
-    run.figure(figures.confusion(evaluation.confusion, labels, title), "confusion.png")
+    title = f"champion, test, {manifest.default_profile} cost"
+    run.figure(figures.confusion(evaluation.confusion, labels, actions, title), "confusion.png")
+    run.table(tables.confusion_rows(evaluation.confusion, labels, actions), "confusion.csv")
     run.figure(figures.costs(evaluation.costs, "champion, test: what decisions cost"), "costs.png")
     get_run_logger().info("test: %s", _briefly(evaluation.metrics))
     return evaluation
@@ -262,6 +265,16 @@ def promote(experiment: Experiment, name: str, version: int) -> None:
     """Make the new version the champion."""
     registry.set_champion(experiment, name, version)
     get_run_logger().info("models:/%s@champion is now version %d", name, version)
+
+
+def _default_profile(config: Config, data: Dataset) -> costs.Profile:
+    found = costs.profiles(config.decision, data.labels.topology, data.labels.names)
+    return found[config.decision.profile]
+
+
+def _scores(p: NDArray[np.floating], profile: costs.Profile, data: Dataset) -> dict[str, float]:
+    y, topology = data.y[data.parts.validation], data.labels.topology
+    return metrics.score(y, p, profile.cost, topology, own_actions=not profile.decides_labels)
 
 
 def _briefly(

@@ -31,9 +31,10 @@ class Trial:
     def build_loss(self, config: Config, data: Dataset) -> keras.losses.Loss:
         """Return the loss for the labels of `data` and the costs of `config`."""
         topology = data.labels.topology
-        profiles = costs.profiles(config.decision, topology)
+        profiles = costs.profiles(config.decision, topology, data.labels.names)
+        matrices = {name: one.cost if one.decides_labels else None for name, one in profiles.items()}
         return losses.build(
-            self.loss.name, self.loss.parameters, topology, profiles, config.decision.profile
+            self.loss.name, self.loss.parameters, topology, matrices, config.decision.profile
         )
 
 

@@ -34,11 +34,9 @@ _PACKAGES = ("ordinal", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime-g
 
 
 def profiles(config: Config, data: Dataset) -> dict[str, Profile]:
-    """Return every cost profile of a model by name; the actions are its labels."""
-    return {
-        name: Profile(actions=data.labels.names, cost=matrix.tolist())
-        for name, matrix in costs.profiles(config.decision, data.labels.topology).items()
-    }
+    """Return every cost profile of a model by name."""
+    found = costs.profiles(config.decision, data.labels.topology, data.labels.names)
+    return {name: Profile(actions=one.actions, cost=one.cost.tolist()) for name, one in found.items()}
 
 
 def member(config: Config, data: Dataset, trial: Trial, run_id: str, undone: Distortion) -> Member:

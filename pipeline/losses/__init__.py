@@ -38,7 +38,7 @@ def build(
     name: str,
     given: Mapping[str, Any],
     topology: Topology,
-    costs: Mapping[str, NDArray[np.float64]] | None = None,
+    costs: Mapping[str, NDArray[np.float64] | None] | None = None,
     profile: str = "absolute",
 ) -> keras.losses.Loss:
     """Return the loss of the method of that name, for labels so arranged.
@@ -47,7 +47,8 @@ def build(
         name: Of the method.
         given: Its parameters.
         topology: The labels.
-        costs: Cost matrices by the name of their profile, `(K, K)`; `expected_cost` may name one.
+        costs: Cost matrices by the name of their profile, `(K, K)`; `expected_cost` may name one. None
+            where the actions are not the labels.
         profile: The one that it takes where it names none.
 
     Raises InputError for an unknown name or parameter, with those allowed, or a value out of range.
@@ -72,10 +73,17 @@ def build(
         raise InputError(f"{_PLACE}: {name}: {error}") from error
 
 
-def _cost(cost: object, classes: int, costs: Mapping[str, NDArray[np.float64]]) -> list[list[float]]:
+def _cost(cost: object, classes: int, costs: Mapping[str, NDArray[np.float64] | None]) -> list[list[float]]:
     if isinstance(cost, str):
         if cost not in costs:
             raise choice(f"{_PLACE}: expected_cost", "cost profile is named", cost, costs)
+        if costs[cost] is None:
+            allowed = ", ".join(name for name, matrix in costs.items() if matrix is not None)
+            raise InputError(
+                f"{_PLACE}: expected_cost: it weighs the probability of each label by the cost of deciding "
+                f"that label, but the actions of profile {cost!r} are not the labels; "
+                f"give it another by its parameter cost (allowed: {allowed}, or a matrix)"
+            )
         cost = costs[cost]
     try:
         matrix = np.asarray(cost, dtype=float)

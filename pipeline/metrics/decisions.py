@@ -11,27 +11,33 @@ from pipeline.topology import Topology
 ByClass = NDArray[np.float64]  # (K,)
 
 
-def confusion_matrix(y: Indices, decision: Indices, classes: int) -> NDArray[np.int64]:
-    """Return how many rows have each [true label, decision], all labels included.
+def confusion_matrix(
+    y: Indices, decision: Indices, classes: int, actions: int | None = None
+) -> NDArray[np.int64]:
+    """Return how many rows have each [true label, decision], all labels and actions included.
 
     Args:
         y: `(rows,)`, index of the true label, 0 … K−1.
-        decision: `(rows,)`, index of the decided label, 0 … K−1.
+        decision: `(rows,)`, index of the action, 0 … A−1.
         classes: K, of the full label set, not of what occurs.
+        actions: A; left out, the actions are the labels.
 
     Returns:
-        `(K, K)`, ≥ 0.
+        `(K, A)`, ≥ 0.
 
     Raises:
-        ValueError: An index is not that of a label.
+        ValueError: An index is not that of a label, or not that of an action.
 
     >>> confusion_matrix(np.array([0, 0, 2]), np.array([0, 1, 2]), 3).tolist()
     [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    >>> confusion_matrix(np.array([0, 0, 2]), np.array([0, 1, 1]), 3, actions=2).tolist()
+    [[1, 1], [0, 0], [0, 1]]
     """
+    columns = classes if actions is None else actions
     check_indices("y", y, classes)
-    check_indices("decision", decision, classes)
-    cell = y.astype(np.int64) * classes + decision
-    return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
+    check_indices("decision", decision, columns)
+    cell = y.astype(np.int64) * columns + decision
+    return np.bincount(cell, minlength=classes * columns).reshape(classes, columns)
 
 
 def recalls(y: Indices, decision: Indices, topology: Topology) -> ByClass:

@@ -15,13 +15,20 @@ from pipeline.topology import Topology
 
 
 def score(
-    y: Indices, probabilities: Probabilities, cost: Costs, topology: Topology, *, own_actions: bool = False
+    y: Indices,
+    probabilities: Probabilities,
+    cost: Costs,
+    topology: Topology,
+    *,
+    own_actions: bool = False,
+    decision: Indices | None = None,
 ) -> dict[str, float]:
     """Return every scalar metric of one part, by its name.
 
     Three decisions are scored:
 
-    - the action of least expected cost under `cost`: `realised_cost`, `expected_cost`, `regret`
+    - the action, that of least expected cost under `cost` unless it is given: `realised_cost`,
+      `expected_cost`, `regret`
     - the mode: `accuracy`, `ece`
     - a label: `mae`, `amae`, `mmae`, `one_off_accuracy`, `qwk`, `linear_kappa`, `minimum_sensitivity`, on a
       line `spearman`, `kendall`, `gmsec`, on a ring `circular_correlation`. It is the action where
@@ -37,6 +44,7 @@ def score(
         cost: `(K, A)`, of [true label, action]. The actions are not the labels where A ≠ K.
         topology: Of the K labels.
         own_actions: The actions are not the labels, even if there are K of them.
+        decision: `(rows,)`, index of the action that was decided; left out, that of least expected cost.
 
     Returns:
         Which names there are depends on the topology alone; NaN for what these rows cannot tell.
@@ -50,8 +58,7 @@ def score(
     >>> scores["mae"], scores["accuracy"], scores["amae"]  # no row has label 0
     (0.5, 0.5, nan)
     """
-    action = decide(probabilities, cost)
-    label = _labels(probabilities, cost, topology, own_actions)
+    action, label = _decided(probabilities, cost, topology, own_actions, decision)
     scores = {
         "realised_cost": decision_costs.realised_cost(y, action, cost),
         "expected_cost": decision_costs.expected_cost(probabilities, action, cost),
@@ -84,7 +91,13 @@ def score(
 
 
 def by_class(
-    y: Indices, probabilities: Probabilities, cost: Costs, topology: Topology, *, own_actions: bool = False
+    y: Indices,
+    probabilities: Probabilities,
+    cost: Costs,
+    topology: Topology,
+    *,
+    own_actions: bool = False,
+    decision: Indices | None = None,
 ) -> list[dict[str, float]]:
     """Return what happens to the rows of each label, whether it occurs or not.
 
@@ -100,6 +113,7 @@ def by_class(
         cost: `(K, A)`, of [true label, action]. The actions are not the labels where A ≠ K.
         topology: Of the K labels.
         own_actions: The actions are not the labels, even if there are K of them.
+        decision: `(rows,)`, index of the action that was decided; left out, that of least expected cost.
 
     Returns:
         K dicts, in the order of the labels; NaN for what a label without rows cannot tell.
@@ -113,8 +127,7 @@ def by_class(
     >>> first["support"], first["recall"], first["probability"], second["recall"]
     (2.0, 0.5, 0.5, nan)
     """
-    action = decide(probabilities, cost)
-    label = _labels(probabilities, cost, topology, own_actions)
+    action, label = _decided(probabilities, cost, topology, own_actions, decision)
     recall = decisions.recalls(y, label, topology)
     precision = decisions.precisions(y, label, topology)
     errors = decisions.absolute_errors_by_class(y, label, topology)
@@ -180,7 +193,15 @@ def by_slice(
     return slices
 
 
-def _labels(probabilities: Probabilities, cost: Costs, topology: Topology, own_actions: bool) -> Indices:
-    """Return the label that each row is decided to have, `(rows,)`."""
-    actions_are_labels = not own_actions and cost.shape[1] == topology.classes
-    return decide(probabilities, cost if actions_are_labels else topology.distances())
+def _decided(
+    probabilities: Probabilities,
+    cost: Costs,
+    topology: Topology,
+    own_actions: bool,
+    decision: Indices | None,
+) -> tuple[Indices, Indices]:
+    """Return the action and the label that are decided for each row, `(rows,)` each."""
+    action = decide(probabilities, cost) if decision is None else decision
+    if own_actions or cost.shape[1] != topology.classes:
+        return action, decide(probabilities, topology.distances())
+    return action, action

@@ -15,16 +15,19 @@ BEFORE, AFTER, GUIDE = "#c05621", "#1f4e8c", "#b8c0cc"
 PANELS = 12
 
 
-def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str) -> Figure:
+def confusion(
+    counts: NDArray[np.int64], labels: Sequence[str], actions: Sequence[str], title: str
+) -> Figure:
     """Return the confusion matrix: shade by share of the true label, number by count.
 
     Args:
-        counts: `(K, K)`, [true label, decision].
+        counts: `(K, A)`, [true label, action].
         labels: K names in their order.
+        actions: A names in their order.
         title: What was decided, and by which rule.
     """
-    classes = len(labels)
-    figure = Figure(figsize=(1.9 + 0.46 * classes, 1.5 + 0.46 * classes), layout="constrained", dpi=120)
+    size = (max(1.9 + 0.46 * len(actions), 5.4), 1.5 + 0.46 * len(labels))  # room for the title
+    figure = Figure(figsize=size, layout="constrained", dpi=120)
     axes = figure.subplots()
     rows = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(rows, 1)
@@ -32,11 +35,11 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str) -> F
     for true, decided in np.argwhere(counts):
         shade = "white" if shares[true, decided] > 0.5 else "#1b2a41"
         axes.text(decided, true, counts[true, decided], ha="center", va="center", color=shade, fontsize=9)
-    rotation = 45 if max(map(len, labels)) > 3 else 0
-    axes.set_xticks(range(classes), labels, rotation=rotation, parse_math=False)  # a label may have a $
-    axes.set_yticks(range(classes), labels, parse_math=False)
+    rotation = 45 if max(map(len, actions)) > 3 else 0
+    axes.set_xticks(range(len(actions)), actions, rotation=rotation, parse_math=False)  # one may have a $
+    axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set(xlabel="decision", ylabel="true label")
-    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the true label")
     bar.outline.set_visible(False)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config import Config
 from pipeline.data import Dataset
@@ -23,6 +25,7 @@ def parameters(config: Config, data: Dataset) -> dict[str, Any]:
         for section, keys in config.model_dump(exclude={"name", "tracking"}).items()
         for key, value in keys.items()
     }
+    flat["decision.profiles"] = list(config.decision.profiles)  # matrices may be longer than MLflow takes
     parts = {f"rows.{part}": len(rows) for part, rows in vars(data.parts).items()}
     return {**flat, **parts, "labels": list(data.labels.names), "data.fingerprint": data.fingerprint}
 
@@ -102,6 +105,7 @@ def trust(calibration: Calibration, evaluation: Evaluation) -> str:
         "",
         "A difference of less than two standard errors may be chance.",
         "",
+        *_abstentions(evaluation.abstained),
         "### Intervals",
         "",
         "| wanted coverage | coverage on test rows | mean width in labels |",
@@ -111,6 +115,14 @@ def trust(calibration: Calibration, evaluation: Evaluation) -> str:
         f"| {100 * c.wanted:g} % | {100 * c.coverage:.1f} % | {c.width:.2f} |" for c in evaluation.coverages
     ]
     return "\n".join(lines)
+
+
+def _abstentions(abstained: Mapping[str, float]) -> list[str]:
+    lines = [
+        f"Under `{name}` the decision is to abstain on {100 * share:.1f} % of test rows."
+        for name, share in abstained.items()
+    ]
+    return [*lines, ""] if lines else []
 
 
 def _in_words(calibration: Calibration) -> str:
@@ -123,6 +135,23 @@ def _in_words(calibration: Calibration) -> str:
             return (
                 f"Vector scaling, a slope and an offset for each label, fitted on {calibration.rows} rows."
             )
+
+
+def confusion_rows(
+    counts: NDArray[np.int64], labels: Sequence[str], actions: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the rows of a table of how often each action was decided, one a true label.
+
+    Args:
+        counts: `(K, A)`, [true label, action].
+        labels: K names in their order.
+        actions: A names in their order.
+    """
+    columns = [f"decided {action}" for action in actions]
+    return [
+        {"true label": label, **dict(zip(columns, row, strict=True))}
+        for label, row in zip(labels, counts.tolist(), strict=True)
+    ]
 
 
 def cost_rows(costs: Mapping[str, CostForecast]) -> list[dict[str, Any]]:

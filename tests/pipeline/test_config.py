@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config, Profile, load_config
 from pipeline.errors import InputError
 
 MINIMAL = 'name = "wine"\n[data]\nsource = "digits"\n'
+TRIAGE = MINIMAL + "[decision.profiles.triage]\n"
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -56,6 +57,53 @@ def test_a_loss_is_a_name_or_a_table_with_parameters(tmp_path: Path) -> None:
         (MINIMAL + "[decision]\nunder = 0\nover = 0\n", r"every decision would cost nothing"),
         ('name = "wine.v2"\n[data]\nsource = "digits"\n', r"name: .*got 'wine\.v2'"),
         (MINIMAL + "[search\n", r"not valid TOML: .*line 4"),
+        (
+            'name = "wine"\n[data]\nsorce = "digits"\n',
+            r"\[data\] has no key 'sorce'; did you mean 'source'\?",
+        ),
+        (
+            MINIMAL + "labels = ['a', 'b']\nvalues = [2, 1]\n",
+            r"data: values must rise .*, got \[2\.0, 1\.0\]$",
+        ),
+        (
+            TRIAGE + "actoins = ['a']\n",
+            r"\[decision\.profiles\.triage\] has no key 'actoins'; .*'actions'\?",
+        ),
+        (
+            TRIAGE + "csot = [[0, 1]]\n",
+            r"triage\] has no key 'csot'; did you mean 'cost'\? \(allowed: actions, ",
+        ),
+        (TRIAGE + "abstain = 1\n", r"\[decision\.profiles\.triage\] needs the key 'cost'"),
+        (TRIAGE + "cost = []\n", r"profiles\.triage\.cost: .*at least 1 item"),
+        (TRIAGE + "cost = [[0, 1], [1]]\n", r"triage: cost\[1\] must have 2 entries, .*, got \[1\.0\]$"),
+        (
+            TRIAGE + "actions = ['a', 'b', 'c']\ncost = [[0, 1]]\n",
+            r"cost\[0\] must have 3 entries, .*\[0\.0, 1\.0\]",
+        ),
+        (TRIAGE + "actions = ['a', 'a']\ncost = [[0, 1]]\n", r"an action is named twice: \['a', 'a'\]"),
+        (
+            TRIAGE + "actions = ['a', '']\ncost = [[0, 1]]\n",
+            r"triage\.actions\.1: .*at least 1 character, got ''",
+        ),
+        (
+            TRIAGE + "actions = ['a']\ncost = [[0], [1]]\n",
+            r"at least two actions to decide between, cost has 1",
+        ),
+        (TRIAGE + "cost = [[0, -1]]\n", r"triage\.cost\.0\.1: .*greater than or equal to 0, got -1"),
+        (TRIAGE + "cost = [[0, inf]]\n", r"triage\.cost\.0\.1: .*finite number, got inf"),
+        (TRIAGE + "cost = [[0, 1]]\nabstain = nan\n", r"triage\.abstain: .*, got nan"),
+        (
+            MINIMAL + "[decision.profiles.'my own']\ncost = [[0, 1]]\n",
+            r"profiles\.my own: .*match pattern .*'my own'",
+        ),
+        (
+            MINIMAL + "[decision.profiles.cyclic]\ncost = [[0, 1]]\n",
+            r"'cyclic' is built in; .* another name",
+        ),
+        (
+            MINIMAL + "[decision]\nprofile = 'triag'\n[decision.profiles.triage]\ncost = [[0, 1]]\n",
+            r"\.profile: no profile is named 'triag'; did you mean 'triage'\? \(allowed: .*triage\)$",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
@@ -86,6 +134,18 @@ def test_overrides_are_toml_values_or_strings(tmp_path: Path) -> None:
     assert (config.search.epochs, config.model.hidden, config.decision.profile) == (7, (8,), "quadratic")
 
 
+def test_a_profile_of_ones_own(tmp_path: Path) -> None:
+    """A table below [decision.profiles] is a profile; one action may be to abstain."""
+    text = 'actions = ["page"]\ncost = [[0], [1]]\nabstain = 0.25\n[decision]\nprofile = "triage"\n'
+    decision = load_config(
+        _write(tmp_path, TRIAGE + text), ("decision.profiles.triage.abstain=0.5",)
+    ).decision
+    assert decision.profile == "triage"
+    assert decision.profiles == {
+        "triage": Profile(actions=("page",), cost=((0.0,), (1.0,)), abstain=0.5),
+    }
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -106,6 +166,8 @@ def test_every_key_explains_itself() -> None:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             for key, inner in field.annotation.model_fields.items():
                 assert inner.description, f"{section}.{key}"
+    for key, inner in Profile.model_fields.items():
+        assert inner.description, f"decision.profiles.NAME.{key}"
 
 
 def test_the_examples_are_valid(root: Path) -> None:

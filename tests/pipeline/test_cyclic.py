@@ -49,9 +49,10 @@ def test_the_cyclic_setting_beats_the_linear_one(loss: str, tmp_path: Path) -> N
         fitted = train.fit(
             data, trial.build_loss(config, data), trial.head, config.model, config.search, seed=0
         )
-        profile = costs.profiles(config.decision, data.labels.topology)[config.decision.profile]
+        profiles = costs.profiles(config.decision, data.labels.topology, data.labels.names)
+        cost = profiles[config.decision.profile].cost
         rows = data.parts.test
-        decision = costs.decide(np.exp(ensemble.answer(fitted.model, data.features[rows])), profile)
+        decision = costs.decide(np.exp(ensemble.answer(fitted.model, data.features[rows])), cost)
         errors[topology] = metrics.mean_absolute_error(data.y[rows], decision, RING)
     assert errors["cyclic"] < 0.95 * errors["linear"], errors
 

@@ -151,10 +151,19 @@ def test_the_artifact_says_what_calibration_did(retrained: Retrained, client: Ml
 
 
 def test_the_best_trials_answer_together(folder: Path, client: MlflowClient) -> None:
-    """An ensemble of two, four passes each, is one artifact of both cheapest trials, and it is unsure."""
+    """An ensemble of two, four passes each, is one artifact of the trials that cost least, and is unsure.
+
+    What costs is a profile of the config's own, with an abstention.
+    """
     search = {"losses": ["cross_entropy", "sord"], "trials": 3, "epochs": 3, "ensemble": 2}
     model = {"hidden": [16], "passes": 4, "dropout": 0.2, "class_weight": "balanced"}
-    result = flow.retrain(_config(folder, name="several", search=search, model=model))
+    triage = {
+        "actions": ["keep", "repair"],
+        "cost": [[100 + k, 110 - k] for k in range(10)],
+        "abstain": 101,
+    }
+    decision = {"profile": "triage", "profiles": {"triage": triage}}
+    result = flow.retrain(_config(folder, name="several", search=search, model=model, decision=decision))
     manifest = Artifact(result.artifact, "cpu").manifest
     nested = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
     by_cost = sorted(
@@ -166,6 +175,14 @@ def test_the_best_trials_answer_together(folder: Path, client: MlflowClient) -> 
     assert undone == [run.data.params["calibration.undone"] for run in by_cost[:2]]
     assert result.metrics["epistemic"] > 0
     assert "with the next 1 in an ensemble" in result.reasons[0]
+    assert all(run.data.metrics["validation/realised_cost"] >= 100 for run in nested)  # of the profile
+    assert "(triage)" in result.reasons[0]
+    note = client.get_run(result.run_id).data.tags["mlflow.note.content"]
+    assert "Under `triage` the decision is to abstain" in note
+    text = Path(client.download_artifacts(result.run_id, "confusion.csv")).read_text(encoding="utf-8")
+    counts = np.array([list(map(int, row[1:])) for row in list(csv.reader(text.splitlines()))[1:]])
+    assert counts.shape == (10, 3)  # keep, repair, abstain
+    assert result.metrics["triage/abstained"] == pytest.approx(counts[:, 2].sum() / counts.sum())
     client.delete_registered_model("several")
 
 

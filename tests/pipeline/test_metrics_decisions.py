@@ -182,6 +182,8 @@ def test_an_index_of_no_action_is_an_error(wrong: int) -> None:
     with pytest.raises(ValueError, match=message):
         metrics.realised_cost(np.array([2]), decision, cost)
     with pytest.raises(ValueError, match=message):
+        metrics.confusion_matrix(np.array([2]), decision, 3, actions=2)
+    with pytest.raises(ValueError, match=message):
         metrics.expected_cost(np.array([[0.5, 0.25, 0.25]]), decision, cost)
 
 

@@ -461,11 +461,11 @@ CALIBRATIONS = {
 }
 
 
-def _evaluation(rows: int = 500) -> Evaluation:
+def _evaluation(rows: int = 500, abstained: dict[str, float] | None = None) -> Evaluation:
     p, y = _calibrated(0, rows)
     costs = {"absolute": _forecast(p, y), "zero_one": _forecast(_too_sure(p), y)}
     levels = [Coverage(0.5, 0.56, 1.5), Coverage(0.9, 0.9125, 3.25)]
-    return Evaluation({}, np.zeros((5, 5), np.int64), [], costs, levels)
+    return Evaluation({}, np.zeros((5, 5), np.int64), [], costs, abstained or {}, levels)
 
 
 @pytest.mark.parametrize("words", CALIBRATIONS)
@@ -505,6 +505,14 @@ def test_a_page_on_trust_without_scores_leaves_their_table_out() -> None:
     costs, intervals = _tables(tables.trust(Calibration(), _evaluation(rows=1)))
     assert [row[-1] for row in costs[1:]] == ["nan", "nan"]
     assert len(intervals) == 3
+
+
+def test_a_page_on_trust_says_how_often_the_model_abstains() -> None:
+    """A sentence for each profile that has an abstention, and none where there is no such profile."""
+    page = tables.trust(Calibration(), _evaluation(abstained={"triage": 0.125}))
+    assert "\n\nUnder `triage` the decision is to abstain on 12.5 % of test rows.\n\n" in page
+    assert len(_tables(page)) == 2
+    assert "abstain" not in tables.trust(Calibration(), _evaluation())
 
 
 def _trial(title: str, cost: float, chosen: bool) -> tuple[str, dict[str, float], float, bool]:

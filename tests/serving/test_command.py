@@ -27,7 +27,8 @@ def test_predict_prints_a_table(command, running, wine, rows, tmp_path):
     assert "triage: decision (expected cost, margin)" in done.stdout
     for row, probabilities in enumerate(wine.probabilities(rows.astype(np.float32))):
         label = wine.manifest.labels[probabilities.argmax()]
-        line = rf"^\s*{row}\s+{label}\s+{probabilities.max():.3f}\s+[\d.]+\s+\w+ … \w+\s+[\d.]+ \+ [\d.]+\s+\w+ \([\d.]+, [\d.]+\)"
+        line = rf"^\s*{row}\s+{label}\s+{probabilities.max():.3f}\s+[\d.]+\s+\w+ … \w+\s+"
+        line += r"[\d.]+ \+ [\d.]+\s+\w+ \([\d.]+, [\d.]+\)"
         assert re.search(line, done.stdout, re.MULTILINE)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from pipeline.errors import InputError, nearest
+from pipeline.errors import nearest
 from pipeline.topology import Kind, Scale
 
 
@@ -38,6 +44,7 @@ def _named(value: object) -> object:
 
 
 Spec = Annotated[Named, BeforeValidator(_named)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
 
 
 BUILT_IN = ("digits", "mnist")
@@ -189,15 +196,52 @@ class Search(_Closed):
         return self
 
 
-ProfileName = Literal["zero_one", "absolute", "quadratic", "asymmetric", "cyclic"]
+BuiltInProfile = Literal["zero_one", "absolute", "quadratic", "asymmetric", "cyclic"]
 IntervalKind = Literal["central", "greedy"]
+Cost = Annotated[float, Field(ge=0)]
+
+
+class Profile(_Closed):
+    """Costs of your own, under a name of your own."""
+
+    actions: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="What can be decided; need not be labels. Default: the labels."
+    )
+    cost: tuple[tuple[Cost, ...], ...] = Field(
+        min_length=1,
+        description="cost[true label][action]: a row for each label in their order, in it a cost for each "
+        "action.",
+    )
+    abstain: Cost | None = Field(
+        default=None,
+        description="Cost of one more action, 'abstain', whatever the true label; left out, there is none.",
+    )
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Self:
+        if len(set(self.actions)) != len(self.actions):
+            raise ValueError(f"an action is named twice: {list(self.actions)}")
+        width = len(self.actions or self.cost[0])
+        for true_label, row in enumerate(self.cost):
+            if len(row) != width:
+                raise ValueError(
+                    f"cost[{true_label}] must have {width} entries, one for each action, got {list(row)}"
+                )
+        if width + (self.abstain is not None) < 2:
+            raise ValueError(f"there must be at least two actions to decide between, cost has {width}")
+        return self
 
 
 class Decision(_Closed):
     """What mistakes cost; decides which trial is best, and is the artifact's default."""
 
-    profile: ProfileName = Field(
-        default="absolute", description="The cost profile that selects and that serves by default."
+    profiles: dict[Name, Profile] = Field(
+        default={}, description="Profiles of your own by name, each a table [decision.profiles.NAME]."
+    )
+    profile: str = Field(
+        default="absolute",
+        description="The cost profile that selects and that serves by default: 'zero_one', 'absolute', "
+        "'quadratic', 'asymmetric', on a ring 'cyclic', or one of your own.",
     )
     under: Annotated[float, Field(ge=0)] = Field(
         default=1.0, description="Of 'asymmetric': cost for each step of deciding too low."
@@ -216,6 +260,25 @@ class Decision(_Closed):
         description="How an interval grows: 'central' leaves out as much on both sides, 'greedy' takes the "
         "more probable neighbour.",
     )
+
+    @field_validator("profiles")
+    @classmethod
+    def _new_names(cls, profiles: dict[str, Profile]) -> dict[str, Profile]:
+        for name in profiles:
+            if name in get_args(BuiltInProfile):
+                raise ValueError(f"{name!r} is built in; a profile of your own needs another name")
+        return profiles
+
+    @field_validator("profile")
+    @classmethod
+    def _known(cls, profile: str, others: ValidationInfo) -> str:
+        names = [*get_args(BuiltInProfile), *others.data.get("profiles", ())]
+        if profile not in names:
+            allowed = ", ".join(names)
+            raise ValueError(
+                f"no profile is named {profile!r}{nearest(profile, names)} (allowed: {allowed})"
+            )
+        return profile
 
     @model_validator(mode="after")
     def _some_mistake_costs(self) -> Self:
@@ -236,86 +299,10 @@ class Tracking(_Closed):
 class Config(_Closed):
     """One model: its data, what is tried, what mistakes cost, where it is kept."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100, description="Name of the registered model."
-    )
+    name: Name = Field(description="Name of the registered model.")
     data: Data
     split: Split = Split()
     model: Model = Model()
     search: Search = Search()
     decision: Decision = Decision()
     tracking: Tracking = Tracking()
-
-
-def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
-    """Read a TOML file and apply `a.b=value` overrides, whose values are TOML too (or else strings).
-
-    Raises InputError with one sentence that says what is wrong and where.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"config {str(path)!r} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"config {str(path)!r} is not UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"config {str(path)!r} is not valid TOML: {error}") from error
-    for override in overrides:
-        _apply(document, override)
-    try:
-        config = Config.model_validate(document)
-    except ValidationError as error:
-        raise InputError(f"config {str(path)!r}: {_sentence(error)}") from error
-    source = _beside(path, config.data.source)
-    return config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
-
-
-def _beside(path: Path, source: str) -> str:
-    """Return a source's path as relative to the config, wherever the command runs."""
-    if not source or source in BUILT_IN:
-        return source
-    found = str(path.parent / source)
-    return f"./{found}" if found in BUILT_IN else found  # of "./mnist", which pathlib shortens to the name
-
-
-def _apply(document: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise InputError(f"--set {override!r}: must be KEY=VALUE, such as search.epochs=50")
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        parsed = {}
-    value = parsed["value"] if len(parsed) == 1 else text
-    *tables, last = key.split(".")
-    for table in tables:
-        document = document.setdefault(table, {})
-        if not isinstance(document, dict):
-            raise InputError(f"--set {override!r}: {table!r} is not a table")
-    document[last] = value
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    *tables, last = (str(part) for part in first["loc"]) if first["loc"] else ("",)
-    where = f"[{'.'.join(tables)}]" if tables else "the top level"
-    match first["type"]:
-        case "extra_forbidden":
-            allowed = _fields_at(tables)
-            return f"{where} has no key {last!r}{nearest(last, allowed)} (allowed: {', '.join(allowed)})"
-        case "missing":
-            return f"{where} needs the key {last!r}"
-        case _:
-            message = first["msg"].removeprefix("Value error, ")
-            place = ".".join([*tables, last])
-            return f"{place}: {message}, got {first['input']!r}" if place else message
-
-
-def _fields_at(tables: list[str]) -> list[str]:
-    model: type[BaseModel] = Config
-    for table in tables:
-        annotation = model.model_fields[table].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        model = annotation
-    return list(model.model_fields)

@@ -1,0 +1,86 @@
+"""A TOML file becomes a `Config`, or one sentence that says what is wrong with it and where."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import ValidationError
+
+from pipeline.config.models import BUILT_IN, Config
+from pipeline.errors import InputError, nearest
+
+
+def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read a TOML file and apply `a.b=value` overrides, whose values are TOML too (or else strings).
+
+    Raises InputError with one sentence that says what is wrong and where.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config {str(path)!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"config {str(path)!r} is not UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"config {str(path)!r} is not valid TOML: {error}") from error
+    for override in overrides:
+        _apply(document, override)
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        raise InputError(f"config {str(path)!r}: {_sentence(error)}") from error
+    source = _beside(path, config.data.source)
+    return config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
+
+
+def _beside(path: Path, source: str) -> str:
+    """Return a source's path as relative to the config, wherever the command runs."""
+    if not source or source in BUILT_IN:
+        return source
+    found = str(path.parent / source)
+    return f"./{found}" if found in BUILT_IN else found  # of "./mnist", which pathlib shortens to the name
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override!r}: must be KEY=VALUE, such as search.epochs=50")
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        parsed = {}
+    value = parsed["value"] if len(parsed) == 1 else text
+    *tables, last = key.split(".")
+    for table in tables:
+        document = document.setdefault(table, {})
+        if not isinstance(document, dict):
+            raise InputError(f"--set {override!r}: {table!r} is not a table")
+    document[last] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    # A mistyped key comes before the key that is missing for it.
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    *tables, last = [str(part) for part in first["loc"] if part != "[key]"] or [""]
+    place = ".".join([*tables, last])
+    where = f"[{'.'.join(tables)}]" if tables else "the top level"
+    match first["type"]:
+        case "extra_forbidden":
+            allowed = _fields_at(tables)
+            return f"{where} has no key {last!r}{nearest(last, allowed)} (allowed: {', '.join(allowed)})"
+        case "missing":
+            return f"{where} needs the key {last!r}"
+        case "value_error":  # of the models above, which say what came
+            return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+        case _:
+            return f"{place}: {first['msg']}, got {first['input']!r}"
+
+
+def _fields_at(tables: list[str]) -> list[str]:
+    place: Any = Config
+    for table in tables:
+        named = get_origin(place) is dict  # by the user
+        place = get_args(place)[1] if named else place.model_fields[table].annotation
+    return list(place.model_fields)
