@@ -61,6 +61,10 @@ check: $(READY) ## Format, lint, types, who imports whom, generated code
 docs: $(READY) ## Make docs/losses.md and its pictures from the code
 	@$(BIN)/python docs/generate.py
 
+.PHONY: bench
+bench: $(READY) ## What a decision costs beside the network that it rests on
+	@$(BIN)/python benchmarks/decision.py
+
 .PHONY: bench-losses
 bench-losses: $(READY) ## What a training step costs with each loss, beside Keras' own
 	@$(BIN)/python benchmarks/losses.py

@@ -75,7 +75,7 @@ class Artifact:
         """
         self.path = Path(path)
         self.digest = check_seal(self.path)
-        self._session = _open_session(self.path, device)
+        self._session = open_session(self.path, device)
         self.provider: str = self._session.get_providers()[0]
         described = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         if described is None:
@@ -170,7 +170,11 @@ def _middle_row(spec: Input) -> NDArray[np.generic]:
     return np.broadcast_to(middle, spec.shape).astype(spec.dtype)[np.newaxis]
 
 
-def _open_session(path: Path, device: Device) -> ort.InferenceSession:
+def open_session(path: Path, device: Device) -> ort.InferenceSession:
+    """Return a session of an ONNX file, set up as every artifact's is.
+
+    Raises ArtifactError where onnxruntime cannot load it, DeviceError where it cannot use the device.
+    """
     visible = any(Path(node).exists() for node in _NVIDIA_DEVICES)
     if device == "cuda":
         if CUDA not in ort.get_available_providers():
