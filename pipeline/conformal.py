@@ -91,10 +91,16 @@ class Conformal:
         Returns:
             `(batch, 2)`, int64.
         """
-        if self.kind == "central" and topology.kind == "linear":
+        if self.kind == "greedy":
+            threshold = tf.expand_dims(self.threshold(coverage), 1)
+            return ends(self.scores(probabilities, topology) <= threshold, topology)
+        if topology.period is None:
             return self._about_median(probabilities, coverage)
-        threshold = tf.expand_dims(self.threshold(coverage), 1)
-        return ends(self.scores(probabilities, topology) <= threshold, topology)
+        unrolled, start = _unrolled(probabilities, topology)
+        found = self._about_median(unrolled, coverage)
+        classes = topology.classes
+        whole = found[:, 1:] - found[:, :1] == classes - 1
+        return tf.where(whole, found, (found + tf.cast(start, tf.int64)) % classes)
 
     def _about_median(self, probabilities: tf.Tensor, coverage: tf.Tensor) -> tf.Tensor:
         """Count thresholds instead of scoring labels: the same interval for a third of the time.
@@ -157,13 +163,20 @@ def ends(inside: tf.Tensor, topology: Topology) -> tf.Tensor:
 
 
 def _central(p: tf.Tensor, topology: Topology) -> tf.Tensor:
-    classes = topology.classes
     if topology.period is None:
         return _from_median(p)
-    start = _opposite(p, topology)[:, tf.newaxis]  # (batch, 1)
-    label = np.arange(classes, dtype=np.int32)
-    unrolled = _from_median(tf.gather(p, (start + label) % classes, batch_dims=1))
-    return tf.gather(unrolled, (classes + label - start) % classes, batch_dims=1)
+    unrolled, start = _unrolled(p, topology)
+    label = np.arange(topology.classes, dtype=np.int32)
+    return tf.gather(
+        _from_median(unrolled), (topology.classes + label - start) % topology.classes, batch_dims=1
+    )
+
+
+def _unrolled(p: tf.Tensor, ring: Topology) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the probabilities from the cut onwards, `(batch, K)`, and the label there, `(batch, 1)`."""
+    start = tf.expand_dims(_opposite(p, ring), 1)
+    label = np.arange(ring.classes, dtype=np.int32)
+    return tf.gather(p, (start + label) % ring.classes, batch_dims=1), start
 
 
 def _from_median(p: tf.Tensor) -> tf.Tensor:
