@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -21,11 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From rows with ordered labels to a registered model that decides.",
 )
-
-
-@app.callback()
-def _pipeline() -> None:
-    """Keeps `retrain` a command of its own while it is the only one."""
 
 
 @app.command()
@@ -72,6 +68,83 @@ def retrain(
     if as_json:
         known = {name: value if isfinite(value) else None for name, value in result.metrics.items()}
         typer.echo(json.dumps({**asdict(result), "metrics": known}))  # JSON has no NaN
+
+
+@app.command()
+def export(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A registered model, or the path of an .onnx artifact.",
+            show_default=False,
+        ),
+    ],
+    triton: Annotated[
+        Path | None,
+        typer.Option("--triton", metavar="DIR", help="Add the model to this Triton model repository."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="Copy the artifact itself to this file."),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Which version, in place of an alias.")
+    ] = None,
+    alias: Annotated[
+        str | None, typer.Option("--alias", help="Which alias.", show_default="champion")
+    ] = None,
+    max_batch_size: Annotated[
+        int, typer.Option("--max-batch-size", min=1, help="Most rows that Triton answers together.")
+    ] = 512,
+    tracking_uri: Annotated[
+        str,
+        typer.Option(
+            "--tracking-uri",
+            help="MLflow registry.",
+            show_default="MLFLOW_TRACKING_URI or ./mlflow.db",
+        ),
+    ] = "",
+) -> None:
+    """Copy a model out of the registry: as a file, or for NVIDIA Triton.
+
+    It is the very file that ordinal-serving would serve, checked by the same loader.
+    In a Triton repository it stands twice: DIR/NAME takes rows, and Triton batches
+    requests; DIR/NAME_with_costs takes the optional inputs cost and coverage too,
+    without batching. Versions go side by side, and nothing is overwritten.
+
+    Example: ordinal-pipeline export digits --triton models
+    """
+    environment.prepare()
+    if triton is None and file is None:
+        raise InputError("nowhere to export to: give --triton DIR, --file FILE, or both")
+    if version is not None and alias is not None:
+        raise InputError("--version and --alias each name a version: give one of them")
+    is_path = name.endswith(".onnx")
+    if is_path and (version is not None or alias is not None):
+        raise InputError(f"--version and --alias are of registered models, and {name!r} is a file")
+    from pipeline.export import triton as repository
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, number = Path(name), 1
+        if not is_path:
+            from pipeline.tracking import registry
+
+            fetched = registry.fetch(
+                tracking_uri, name, Path(folder), version=version, alias=alias or registry.CHAMPION
+            )
+            path, number = fetched.path, fetched.version
+        artifact = repository.load(path)
+        if file is not None:
+            repository.copy(artifact, file)
+            _say(f"the artifact is in {file}")
+        if triton is not None:
+            known_as = artifact.manifest.name if is_path else name
+            models = repository.write(artifact, known_as, number, triton, max_batch_size)
+            _say(
+                f"version {number} is in {' and '.join(map(str, models))}\n"
+                f"serve it: tritonserver --model-repository {triton}"
+            )
 
 
 def _say(text: str) -> None:

@@ -14,6 +14,8 @@ from serving.errors import ArtifactError, DeviceError
 from serving.manifest import KEY, Input, Manifest
 from serving.seal import check_seal
 
+__all__ = ["Answer", "Artifact", "ArtifactError", "Device", "DeviceError", "open_session"]
+
 Device = Literal["auto", "cpu", "cuda"]
 
 CPU = "CPUExecutionProvider"

@@ -6,18 +6,23 @@ import logging
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 import numpy as np
 import onnx
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema, TensorSpec
+from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.errors import InputError, choice
 from pipeline.tracking.runs import Experiment, Run
 from serving.manifest import Manifest
 
 CHAMPION = "champion"
+_FILE = "model.onnx"  # as `mlflow.onnx` calls it
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def log(experiment: Experiment, run: Run, path: Path, manifest: Manifest) -> Log
             metadata={"labels": list(manifest.labels), "loss": manifest.best.loss.name},
         )
     folder = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
-    return Logged(logged.model_uri, folder / "model.onnx")
+    return Logged(logged.model_uri, folder / _FILE)
 
 
 def register(experiment: Experiment, logged: Logged, name: str, description: str) -> int:
@@ -61,6 +66,77 @@ def register(experiment: Experiment, logged: Logged, name: str, description: str
 def set_champion(experiment: Experiment, name: str, version: int) -> None:
     """Point the alias `champion` at a version."""
     MlflowClient(experiment.uri).set_registered_model_alias(name, CHAMPION, str(version))
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A registered version, and its artifact on this machine."""
+
+    version: int
+    path: Path
+
+
+def fetch(
+    uri: str, name: str, folder: Path, *, version: int | None = None, alias: str = CHAMPION
+) -> Fetched:
+    """Copy the artifact of a registered model into `folder`.
+
+    Args:
+        uri: Of MLflow's store; empty for MLflow's default.
+        name: Of the registered model.
+        folder: What it is copied to.
+        version: Which version; `None` for the one that `alias` points to.
+        alias: Counts where no version is given.
+
+    Raises:
+        InputError: Where there is no such model, version or alias, naming those that there are, or where
+            the store does not answer.
+    """
+    uri = uri or mlflow.get_tracking_uri()
+    _check_database(uri)
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        found = _find(MlflowClient(uri), uri, name, version, alias)
+        kept = mlflow.artifacts.download_artifacts(
+            f"models:/{name}/{found}", dst_path=str(folder), tracking_uri=uri
+        )
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]  # SQLAlchemy's messages run over many lines
+        raise InputError(f"MLflow's store at {uri!r} cannot be used: {reason}") from error
+    path = Path(kept) / _FILE
+    if not path.is_file():
+        raise InputError(f"version {found} of model {name!r} has no {_FILE}: it was not made by retrain")
+    return Fetched(found, path)
+
+
+def _find(client: MlflowClient, uri: str, name: str, version: int | None, alias: str) -> int:
+    """Return the number of the version that is meant, which exists."""
+    try:
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        names = sorted(model.name for model in client.search_registered_models())
+        raise choice(f"MLflow's store at {uri!r}", "model", name, names) from error
+    if version is None:
+        if alias not in aliases:
+            raise choice(f"model {name!r}", "alias", alias, sorted(aliases))
+        return int(aliases[alias])
+    versions = sorted(int(one.version) for one in client.search_model_versions(f"name='{name}'"))
+    if version not in versions:
+        raise choice(f"model {name!r}", "version", str(version), map(str, versions))
+    return version
+
+
+def _check_database(uri: str) -> None:
+    """Refuse a SQLite file that is missing; MLflow would make one by looking into it."""
+    if uri.startswith("sqlite:///"):
+        path = Path(unquote(urlsplit(uri).path.removeprefix("/")))
+        if not path.is_file():
+            raise InputError(
+                f"no registry at {uri}: there is no file {path}; set --tracking-uri or MLFLOW_TRACKING_URI"
+            )
 
 
 def _signature(manifest: Manifest) -> ModelSignature:

@@ -63,6 +63,31 @@ def test_help_is_worth_reading(tmp_path: Path) -> None:
     shown = _run(tmp_path, "retrain", "--help").stdout
     assert "--set" in shown
     assert "Example: ordinal-pipeline retrain examples/digits.toml" in shown
+    shown = _run(tmp_path, "export", "--help").stdout
+    for option in ("--triton", "--file", "--version", "--alias", "--max-batch-size", "--tracking-uri"):
+        assert option in shown
+    assert "Example: ordinal-pipeline export digits --triton models" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("digits",), "nowhere to export to: give --triton DIR, --file FILE, or both"),
+        (("digits.onnx", "--triton", "models"), "digits.onnx: cannot be read: No such file or directory"),
+        (("digits", "--file", "digits.onnx"), "there is no file "),
+    ],
+    ids=["no target", "missing file", "missing registry"],
+)
+def test_an_export_that_cannot_be_is_one_sentence_and_status_2(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    """There is no traceback, and nothing is made: no folder, and no registry by looking for one."""
+    done = _run(tmp_path, "export", *arguments)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ordinal-pipeline: ")
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_labels_that_do_not_fit_are_told_before_tensorflow_is_loaded(tmp_path: Path) -> None:
