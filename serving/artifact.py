@@ -119,6 +119,12 @@ class Artifact:
         for spec in self.manifest.inputs:
             self._check_tensor("input", inputs[spec.name], _ONNX_TYPE[spec.dtype], ["batch", *spec.shape])
         count = len(self.manifest.labels)
+        outputs = {output.name: output for output in self._session.get_outputs()}
+        if "probabilities" in outputs and outputs["probabilities"].shape[1:] != [count]:
+            raise ArtifactError(
+                f"{self.path}: its manifest names {count} labels, "
+                f"the graph's probabilities are {outputs['probabilities'].shape}"
+            )
         optional = {i.name: i for i in self._session.get_overridable_initializers()}
         optional_shapes: dict[str, list[int | str]] = {
             "cost": ["cost_rows", "policies", count, "actions"],
@@ -128,7 +134,6 @@ class Artifact:
             if name not in optional:
                 raise ArtifactError(f"{self.path}: the graph has no optional input {name!r}")
             self._check_tensor("input", optional[name], "tensor(float)", shape)
-        outputs = {output.name: output for output in self._session.get_outputs()}
         shapes: dict[str, list[int | str]] = {
             "probabilities": ["batch", count],
             "expected_value": ["batch"],

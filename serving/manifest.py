@@ -218,7 +218,7 @@ class Manifest(_Closed):
         Raises ArtifactError, naming the place and what is wrong with it.
         """
         try:
-            return cls.model_validate_json(text)
+            manifest = cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             if first["loc"] == ("schema_version",):
@@ -228,6 +228,12 @@ class Manifest(_Closed):
                 ) from error
             place = ".".join(str(part) for part in first["loc"]) or "manifest"
             raise ArtifactError(f"{origin}: {place}: {first['msg']}") from error
+        if "schema_version" not in manifest.model_fields_set:
+            raise ArtifactError(
+                f"{origin}: its manifest has no schema version; "
+                f"this version of ordinal understands {SCHEMA_VERSION}"
+            )
+        return manifest
 
 
 RULES = (
@@ -248,7 +254,9 @@ RULES = (
 
 def json_schema() -> str:
     """The manifest's JSON Schema, draft 2020-12; `make docs` writes it to serving/manifest.schema.json."""
-    content = Manifest.model_json_schema() | {
+    content = Manifest.model_json_schema()
+    content |= {
+        "required": ["schema_version", *content["required"]],
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Manifest of an ordinal artifact, schema version {SCHEMA_VERSION}",
         "description": f"The JSON document in metadata_props[{KEY!r}] of the ONNX file. What this schema "

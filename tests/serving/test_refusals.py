@@ -26,7 +26,7 @@ CASES = {
     "unknown schema version": "schema version 99; this version of ordinal understands 1",
     "manifest is no JSON": "manifest: Invalid JSON",
     "labels do not fit": "2 labels but 5 values",
-    "labels do not fit the graph": "must be tensor(float) ['cost_rows', 'policies', 4, 'actions']",
+    "labels do not fit the graph": "names 4 labels, the graph's probabilities are ['batch', 5]",
     "other input": "its manifest names ['image']",
     "input of another type": "input 'numeric' is tensor(double) ['batch', 4], must be",
     "input of another shape": "is tensor(float) ['batch', 4], must be tensor(float) ['batch', 3]",

@@ -42,14 +42,20 @@ def test_the_schema_is_what_the_code_makes(root):
 
 
 def test_real_manifests_fit(validator, wine, digits):
-    """A table's and an image's are valid, written out in full or with defaults left out."""
+    """A table's and an image's are valid, written out in full or with defaults left out, but the version."""
     for made in (wine, digits):
         validator.validate(json.loads(made.manifest.to_json()))
-        validator.validate(json.loads(made.manifest.model_dump_json(exclude_defaults=True)))
+        short = json.loads(made.manifest.model_dump_json(exclude_defaults=True))
+        validator.validate(short | {"schema_version": manifest.SCHEMA_VERSION})
 
 
 MISTAKES = {
     "unknown schema version": ("schema_version", 99, "schema version 99"),
+    "no schema version": (
+        "schema_version",
+        ...,
+        "no schema version; this version of ordinal understands 1",
+    ),
     "unknown key": ("epochs", 3, "epochs: "),
     "unknown key inside": ("interval.levels", 3, "interval.levels: "),
     "missing labels": ("labels", ..., "labels: "),
