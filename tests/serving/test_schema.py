@@ -42,7 +42,7 @@ def test_the_schema_is_what_the_code_makes(root):
 
 
 def test_real_manifests_fit(validator, wine, digits):
-    """A table's and an image's are valid, written out in full or with defaults left out, but the version."""
+    """A table's and an image's are valid, in full and with defaults left out, all but the version."""
     for made in (wine, digits):
         validator.validate(json.loads(made.manifest.to_json()))
         short = json.loads(made.manifest.model_dump_json(exclude_defaults=True))
