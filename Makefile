@@ -58,7 +58,7 @@ check: $(READY) ## Format, lint, types, who imports whom, generated code
 	@echo "check: all good"
 
 .PHONY: docs
-docs: $(READY) ## Make docs/losses.md and its pictures from the code
+docs: $(READY) ## Make docs/losses.md, its pictures and the manifest's JSON schema from the code
 	@$(BIN)/python docs/generate.py
 
 .PHONY: bench

@@ -102,9 +102,12 @@ def table(data: Dataset, rows: list[int], answer: Prediction) -> Table:
         "expected\nvalue",
         "decision,\nabsolute cost",
         "decision, too high\ncosts 3 × too low",
+        "90 %\ninterval",
     ):
         shown.add_column(heading, justify="right")
     absolute, asymmetric = answer.decisions["absolute"], answer.decisions["asymmetric"]
+    assert answer.interval is not None
+    ends = answer.interval.ends
     for place, row in enumerate(rows):
         true = data.labels.names[data.y[row]]
         mode = int(np.argmax(answer.probabilities[place]))
@@ -115,6 +118,7 @@ def table(data: Dataset, rows: list[int], answer: Prediction) -> Table:
             f"{answer.expected_value[place]:.2f}",
             absolute.chosen[place],
             asymmetric.chosen[place],
+            " … ".join(dict.fromkeys(ends[place])),  # once where both are the same
             style=None if absolute.chosen[place] == true else "yellow",
         )
     return shown
