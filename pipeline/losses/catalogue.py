@@ -110,7 +110,7 @@ METHODS: tuple[Method, ...] = (
         "expected_cost", ExpectedCost,
         "−log p_y + λ·Σ_i p_i·cost[y, i]",
         "the cost that decisions will have, beside the log score",
-        "One cost matrix is known and will not change",
+        "One cost matrix is known and will not change; its actions are the labels",
         "Elkan 2001",
         gap=0.07, kept=0.90,
     ),
