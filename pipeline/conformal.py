@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import IntervalKind
 from pipeline.topology import Topology
+from serving.manifest import rows_needed
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Conformal:
     @staticmethod
     def rows_needed(coverage: float) -> int:
         """Return the fewest calibration rows with which an interval need not hold every label."""
-        return math.ceil(coverage / (1 - coverage) - 1e-9)
+        return rows_needed(coverage)
 
     def threshold(self, coverage: tf.Tensor) -> tf.Tensor:
         """Return τ: the ⌈(n + 1)·coverage⌉-th smallest calibration score, or 1 where there are not so many.
@@ -78,7 +78,9 @@ class Conformal:
 
     def _rank(self, coverage: tf.Tensor) -> tf.Tensor:
         count = len(self.calibration) + 1
-        return tf.clip_by_value(tf.cast(tf.math.ceil(np.float32(count) * coverage), tf.int32), 0, count)
+        # Rounded up, a product that is a whole number in exact arithmetic would become the next one.
+        rank = tf.math.ceil(np.float32(count * (1 - 2e-7)) * coverage)
+        return tf.cast(tf.clip_by_value(rank, 0.0, np.float32(count)), tf.int32)
 
     def interval(self, probabilities: tf.Tensor, coverage: tf.Tensor, topology: Topology) -> tf.Tensor:
         """Return the first and the last label of {y: score(y) ≤ τ}, which is contiguous and never empty.

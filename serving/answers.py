@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +39,8 @@ class Decision:
         return [self.actions[index] for index in self.action]
 
     def __repr__(self) -> str:
+        if not self.action.size:
+            return f"Decision({self.policy!r}: costs of {len(self.actions)} actions)"
         rows = ", ".join(
             f"{name} (cost {cost:.4g}, margin {margin:.4g})"
             for name, cost, margin in zip(
@@ -152,66 +153,6 @@ class Prediction:
         return f"Prediction({self.model} version {self.version}, {len(self)} rows: {shown}{others})"
 
 
-@dataclass(frozen=True, eq=False)
-class Input:
-    """What a model wants to be fed: `(rows, *shape)` of `dtype`, NaN only where `missing_allowed`."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    features: tuple[str, ...]
-    missing_allowed: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Profile:
-    """A cost matrix of the model: `cost[true label, action]`, `(K, A)`."""
-
-    name: str
-    actions: tuple[str, ...]
-    cost: NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class ModelInfo:
-    """A served model; fields are named as those of the message `Model`.
-
-    Attributes:
-        values: `(K,)`, numeric value of each label.
-        topology: `"linear"` or `"cyclic"`.
-        profiles: By name.
-        manifest: All that the artifact says of itself.
-        coverage: Of the interval, where a request names none.
-    """
-
-    name: str
-    version: str
-    aliases: tuple[str, ...]
-    labels: tuple[str, ...]
-    values: NDArray[np.float64]
-    topology: str
-    period: float
-    inputs: tuple[Input, ...]
-    profiles: dict[str, Profile]
-    default_profile: str
-    loss: str
-    head: str
-    proper: bool
-    run_id: str
-    digest: str
-    provider: str
-    manifest: dict[str, Any]
-    coverage: float
-
-    def __repr__(self) -> str:
-        inputs = ", ".join(f"{one.name} {one.dtype} {list(one.shape)}" for one in self.inputs)
-        order = (" < " if self.topology == "linear" else " → ").join(self.labels)
-        return (
-            f"ModelInfo({self.name} version {self.version}: {order}; {inputs}; "
-            f"profiles {list(self.profiles)}; {self.provider})"
-        )
-
-
 def prediction(message: wire.PredictResponse) -> Prediction:
     """Read the reply to a `Predict`."""
     labels = tuple(message.labels)
@@ -228,30 +169,6 @@ def prediction(message: wire.PredictResponse) -> Prediction:
         provider=message.provider,
         request_id=message.request_id,
         rows=message.rows,
-    )
-
-
-def model_info(message: wire.Model) -> ModelInfo:
-    """Read the reply to a `GetModel`."""
-    return ModelInfo(
-        name=message.name,
-        version=message.version,
-        aliases=tuple(message.aliases),
-        labels=tuple(message.labels),
-        values=np.array(message.values, np.float64),
-        topology=wire.Topology.Name(message.topology).lower(),
-        period=message.period,
-        inputs=tuple(_input(one) for one in message.inputs),
-        profiles={one.name: _profile(one, len(message.labels)) for one in message.profiles},
-        default_profile=message.default_profile,
-        loss=message.loss,
-        head=message.head,
-        proper=message.proper,
-        run_id=message.run_id,
-        digest=message.digest,
-        provider=message.provider,
-        manifest=json.loads(message.manifest),
-        coverage=message.coverage,
     )
 
 
@@ -273,21 +190,6 @@ def _interval(message: wire.Interval, labels: tuple[str, ...]) -> Interval:
 
 def _uncertainty(message: wire.Uncertainty) -> Uncertainty:
     return Uncertainty(_floats(message.aleatoric), _floats(message.epistemic))
-
-
-def _input(message: wire.Input) -> Input:
-    return Input(
-        name=message.name,
-        dtype=wire.DataType.Name(message.dtype).lower(),
-        shape=tuple(message.shape),
-        features=tuple(message.features),
-        missing_allowed=message.missing_allowed,
-    )
-
-
-def _profile(message: wire.Profile, labels: int) -> Profile:
-    matrix = message.cost
-    return Profile(message.name, tuple(matrix.actions), _floats(matrix.cost).reshape(labels, -1))
 
 
 def _floats(field: Any) -> NDArray[np.float32]:

@@ -22,6 +22,9 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 _NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  # Linux, WSL2
 
+MOST_ROWS = 1024
+"""Rows of one run: larger batches are no faster, and memory is bounded."""
+
 _ONNX_TYPE = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 
 
@@ -94,14 +97,19 @@ class Artifact:
         cost: NDArray[np.float32] | None = None,
         coverage: NDArray[np.float32] | None = None,
     ) -> Answer:
-        """Answer a batch.
+        """Answer a batch; a large one by several runs, so that memory does not grow with it.
 
         Args:
             rows: An array for each of `manifest.inputs`: shape `(batch, *shape)`, its dtype.
             cost: `(1 or batch, P, K, A)`, `cost[policy, true label, action]`; a policy with fewer actions
-                is padded with 1e30. Left out, the default profile decides.
+                is padded with `manifest.PADDING`. Left out, the default profile decides.
             coverage: `(1 or batch,)`, of the interval, in (0, 1). Left out, `manifest.interval.coverage`.
         """
+        batch = len(next(iter(rows.values())))
+        if batch > MOST_ROWS:
+            return _whole(
+                [self.run(*_part(start, rows, cost, coverage)) for start in range(0, batch, MOST_ROWS)]
+            )
         feed = dict(rows)
         if cost is not None:
             feed["cost"] = cost
@@ -170,6 +178,26 @@ class Artifact:
                 f"{self.path}: probabilities of a probe row must be non-negative and sum to 1, "
                 f"got {probabilities[0].tolist()}"
             )
+
+
+def _part(
+    start: int,
+    rows: Mapping[str, NDArray[np.generic]],
+    cost: NDArray[np.float32] | None,
+    coverage: NDArray[np.float32] | None,
+) -> tuple[dict[str, NDArray[np.generic]], NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """Return `MOST_ROWS` rows from `start` on, with what belongs to them."""
+    part = slice(start, start + MOST_ROWS)
+    return (
+        {name: array[part] for name, array in rows.items()},
+        cost if cost is None or len(cost) == 1 else cost[part],
+        coverage if coverage is None or len(coverage) == 1 else coverage[part],
+    )
+
+
+def _whole(parts: Sequence[Answer]) -> Answer:
+    outputs = zip(*parts, strict=True)
+    return Answer(*(None if each[0] is None else np.concatenate(each) for each in outputs))  # type: ignore[arg-type]
 
 
 def _middle_row(spec: Input) -> NDArray[np.generic]:

@@ -6,8 +6,10 @@ coverages of their own share a run where the shapes of their cost arrays agree.
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,9 +20,11 @@ from numpy.typing import NDArray
 from serving.artifact import Answer, Artifact
 from serving.rows import Rows
 
-_MOST_COSTS = 2**20  # elements of a cost array that is repeated for each row of a shared run
 _MOST_TAKEN = 64  # requests
 _MOST_BYTES = 2**18  # of requests that are taken together; large ones are better spread over threads
+_MOST_NUMBERS = 2**21  # costs and expected costs of requests that are taken together, 8 MiB
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,11 @@ class Question:
     def shape(self) -> Hashable:
         """What questions must have in common to share a run."""
         return id(self.artifact), self.cost.shape[1:]
+
+    @property
+    def numbers(self) -> int:
+        """Costs that it has, once repeated for each row, and expected costs that it asks for."""
+        return len(self) * int(self.cost[0].size + self.cost[0, :, 0].size)
 
 
 class Work(Protocol):
@@ -94,6 +103,7 @@ class Batching:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="predict")
         self._most_rows = most_rows
         self._waiting: deque[_Waiting] = deque()
+        self._taking = threading.Lock()
         self._accepted: set[Future[bytes]] = set()
 
     def submit(self, work: Work) -> Future[bytes]:
@@ -110,10 +120,8 @@ class Batching:
 
     def abandon(self) -> int:
         """Forget what waits; return how many requests go on, since onnxruntime cannot be interrupted."""
-        for one in tuple(self._waiting):
-            one.future.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
-        return sum(future.running() for future in tuple(self._accepted))
+        return sum(not future.cancel() and not future.done() for future in tuple(self._accepted))
 
     def _accept(self, future: Future[bytes]) -> Future[bytes]:
         self._accepted.add(future)
@@ -121,40 +129,53 @@ class Batching:
         return future
 
     def _work(self) -> None:
+        taken = self._take()
+        try:
+            self._answer_all(taken)
+        except Exception as error:  # nobody shall wait for ever, whatever is wrong with this code
+            logger.exception("requests were left without an answer")
+            for one in taken:
+                if not one.future.done() and not one.future.cancel():
+                    one.future.set_exception(error)
+
+    def _answer_all(self, taken: Sequence[_Waiting]) -> None:
         groups: dict[Hashable, list[_Asked]] = {}
-        for one in self._take():
-            if one.future.set_running_or_notify_cancel() and (asked := one.asked()) is not None:
-                groups.setdefault(asked.question.shape, []).append(asked)
-        for alike in groups.values():
-            for batch in self._batches(alike):
-                _answer(batch)
+        numbers = 0
+        for one in taken:
+            asked = one.asked()
+            if asked is None:
+                continue
+            groups.setdefault(asked.question.shape, []).append(asked)
+            numbers += asked.question.numbers
+            if numbers > _MOST_NUMBERS:  # a small request may ask for much: it is answered before the next
+                self._answer(groups)
+                groups, numbers = {}, 0
+        self._answer(groups)
 
-    def _take(self) -> Iterator[_Waiting]:
-        """Yield what waits, up to a limit; at least one request where any does."""
+    def _take(self) -> list[_Waiting]:
+        """Return what waits, up to a limit; at least one request where any does."""
+        taken: list[_Waiting] = []
         size = 0
-        for _ in range(_MOST_TAKEN if self._most_rows > 1 else 1):
-            try:
-                one = self._waiting.popleft()
-            except IndexError:
-                return
-            size += one.work.size
-            yield one
-            if size > _MOST_BYTES:
-                return
+        with self._taking:
+            while self._waiting and len(taken) < (_MOST_TAKEN if self._most_rows > 1 else 1):
+                size += self._waiting[0].work.size
+                if taken and size > _MOST_BYTES:
+                    break
+                taken.append(self._waiting.popleft())
+        return taken
 
-    def _batches(self, alike: Iterable[_Asked]) -> Iterator[list[_Asked]]:
-        """Yield lists of requests that may share a run, none longer than the limits allow."""
-        batch: list[_Asked] = []
-        rows = 0
-        for one in alike:
-            more = rows + len(one.question)
-            costs = more * one.question.cost[0].size
-            if batch and (more > self._most_rows or costs > _MOST_COSTS):
-                yield batch
-                batch, more = [], len(one.question)
-            batch.append(one)
-            rows = more
-        yield batch
+    def _answer(self, groups: Mapping[Hashable, Sequence[_Asked]]) -> None:
+        """Answer the requests of each group together, as far as the limit on rows allows."""
+        for alike in groups.values():
+            batch: list[_Asked] = []
+            rows = 0
+            for one in alike:
+                rows += len(one.question)
+                if batch and rows > self._most_rows:
+                    _answer(batch)
+                    batch, rows = [], len(one.question)
+                batch.append(one)
+            _answer(batch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,42 +186,62 @@ class _Waiting:
     future: Future[bytes]
 
     def asked(self) -> _Asked | None:
-        """Return it with its question; None where there is none, which the future tells."""
+        """Return it with its question; None where nobody waits any more, or where it has none."""
+        if self.future.cancelled():
+            return None
         try:
-            return _Asked(self.work, self.future, self.work.question())
+            return _Asked(self, self.work.question())
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+            if self.future.set_running_or_notify_cancel():
+                self.fail(error)
+            return None
+
+    def reply(self, answer: Answer) -> None:
+        """Give the reply to whoever waits."""
+        try:
+            self.future.set_result(self.work.reply(answer))
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
             self.fail(error)
-            return None
 
     def fail(self, error: Exception) -> None:
         """Tell whoever waits."""
-        self.future.set_exception(self.work.failure(error))
+        told = self.work.failure(error)
+        # The frames of its traceback hold the request and this future, which would hold it in turn.
+        told.__cause__ = told.__context__ = None
+        self.future.set_exception(told.with_traceback(None))
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked(_Waiting):
-    """A request whose question is known."""
+class _Asked:
+    """A request and its question."""
 
+    request: _Waiting
     question: Question
 
 
 def _answer(batch: Sequence[_Asked]) -> None:
+    """Answer requests by one run, but those that nobody waits for any more."""
+    wanted = [one for one in batch if one.request.future.set_running_or_notify_cancel()]
+    if wanted:
+        _run(wanted)
+
+
+def _run(batch: Sequence[_Asked]) -> None:
     """Answer requests by one run; where that fails, each by its own, so that none harms another."""
     try:
         question = joined([one.question for one in batch])
         answer = question.artifact.run(question.rows, question.cost, question.coverage)
+        parts = list(parted(answer, [len(one.question) for one in batch]))
     except Exception as error:  # noqa: BLE001 - onnxruntime raises bare classes of its own
         if len(batch) == 1:
-            batch[0].fail(error)
-        else:
-            for one in batch:
-                _answer([one])
+            batch[0].request.fail(error)
+            return
+        logger.warning("a run of %d requests together failed; each gets its own: %s", len(batch), error)
+        for one in batch:
+            _run([one])
         return
-    for one, part in zip(batch, parted(answer, [len(one.question) for one in batch]), strict=True):
-        try:
-            one.future.set_result(one.work.reply(part))
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
-            one.fail(error)
+    for one, part in zip(batch, parts, strict=True):
+        one.request.reply(part)
 
 
 def _by_row(arrays: Sequence[NDArray[np.float32]], sizes: Sequence[int]) -> NDArray[np.float32]:

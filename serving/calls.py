@@ -19,7 +19,9 @@ from serving.quote import quoted
 
 # Details travel in HTTP/2 headers, of which gRPC accepts 8 KiB; escaping may triple a message.
 _LONGEST_MESSAGE = 1000
-_AHEAD = 64  # messages of a stream that are read before the reply to the first of them is sent
+# What is read of a stream before the reply to the first of it is sent:
+_AHEAD = 64  # messages
+_AHEAD_BYTES = 2**23
 
 logger = logging.getLogger(__name__)
 
@@ -65,45 +67,78 @@ def unary(start: Start) -> grpc.RpcMethodHandler[bytes, bytes]:
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def streamed(start: Start) -> grpc.RpcMethodHandler[bytes, bytes]:
+def streamed(start: Start, closed: asyncio.Event) -> grpc.RpcMethodHandler[bytes, bytes]:
     """Return the handler of a method with many requests on a stream, answered in order.
 
     Requests are begun as they come, up to a limit ahead of the replies. The first one that is refused
-    ends the stream.
+    ends the stream. Once `closed` is set no more are read, and those that were are answered.
     """
 
     async def handle(received: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
-        replies: asyncio.Queue[asyncio.Future[bytes] | None] = asyncio.Queue()
-        room = asyncio.Semaphore(_AHEAD)
-
-        async def read() -> None:
-            try:
-                async for message in received:
-                    await room.acquire()
-                    replies.put_nowait(_begun(start, message))
-            finally:
-                replies.put_nowait(None)
-
-        reading = asyncio.create_task(read())
+        ahead = _Ahead()
+        reading = asyncio.create_task(_read(received, start, ahead))
+        closing = asyncio.create_task(closed.wait())
+        closing.add_done_callback(lambda _: reading.cancel())
         try:
             for number in itertools.count():
-                reply = await replies.get()
-                if reply is None:
+                begun = await ahead.begun.get()
+                if begun is None:
                     break
+                reply, size = begun
                 try:
                     yield await reply
                 except OrdinalError as error:
                     await _refuse(context, error, f"message {number} of the stream: ")
-                room.release()
+                ahead.leave(size)
+            if closed.is_set():
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is shutting down")
             await reading
         finally:
             reading.cancel()
-            while not replies.empty():
-                left = replies.get_nowait()
-                if left is not None:
-                    left.cancel()
+            closing.cancel()
+            ahead.cancel()
 
     return grpc.stream_stream_rpc_method_handler(handle)
+
+
+class _Ahead:
+    """The requests of a stream that are begun and whose replies are not sent yet."""
+
+    def __init__(self) -> None:
+        self.begun: asyncio.Queue[tuple[asyncio.Future[bytes], int] | None] = asyncio.Queue()
+        self._count = self._bytes = 0
+        self._changed = asyncio.Event()
+
+    async def enter(self, size: int) -> None:
+        """Wait until there is room for a request of so many bytes; one alone always has room."""
+        while self._count and (self._count >= _AHEAD or self._bytes + size > _AHEAD_BYTES):
+            self._changed.clear()
+            await self._changed.wait()
+        self._count += 1
+        self._bytes += size
+
+    def leave(self, size: int) -> None:
+        """Make room: the reply to a request of so many bytes is on its way."""
+        self._count -= 1
+        self._bytes -= size
+        self._changed.set()
+
+    def cancel(self) -> None:
+        """Forget what is begun."""
+        while not self.begun.empty():
+            left = self.begun.get_nowait()
+            if left is not None:
+                left[0].cancel()
+
+
+async def _read(received: AsyncIterator[bytes], start: Start, ahead: _Ahead) -> None:
+    """Begin what comes, until the caller is done or this is cancelled."""
+    try:
+        async for message in received:
+            await ahead.enter(len(message))
+            ahead.begun.put_nowait((_begun(start, message), len(message)))
+    finally:
+        ahead.begun.put_nowait(None)
 
 
 def _begun(start: Start, message: bytes) -> asyncio.Future[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from serving import repository
 from serving.artifact import Answer, Artifact
 from serving.errors import ArtifactError
-from serving.manifest import Input, Manifest
+from serving.manifest import Input, Manifest, rows_needed
 from serving.quote import listed
 from serving.resolve import resolve
 from serving.settings import Settings
@@ -26,6 +25,7 @@ _WARM_UP = 5
 _RUNS = 50
 _ENOUGH = 2.0  # seconds for each batch size, after which a slow model's runs are cut off
 _FEWEST = 5
+_ALONE = 4  # rows that are answered once more by themselves
 
 Rows = Mapping[str, NDArray[np.generic]]
 
@@ -110,17 +110,37 @@ def check_answers(artifact: Artifact, random: np.random.Generator) -> None:
         cost = np.array(profile.cost, np.float32)[np.newaxis, np.newaxis]  # (1, 1, K, A)
         answers[name] = _run(artifact, rows, cost)
         _check_sane(answers[name], manifest, name, artifact.path)
-    left_out, named = _run(artifact, rows).expected_cost, answers[manifest.default_profile].expected_cost
-    if left_out.shape != named.shape or not np.allclose(left_out, named, rtol=1e-4):
+    left_out, named = _run(artifact, rows), answers[manifest.default_profile]
+    if left_out.expected_cost.shape != named.expected_cost.shape or not np.allclose(
+        left_out.expected_cost, named.expected_cost, rtol=1e-4
+    ):
         raise ArtifactError(
             f"{artifact.path}: where no costs are asked for, the graph must decide by the default profile "
             f"{manifest.default_profile!r}, but its expected costs are others"
         )
+    asked = _run(artifact, rows, coverage=np.array([manifest.interval.coverage], np.float32)).interval
+    if not np.array_equal(left_out.interval, asked):
+        raise ArtifactError(
+            f"{artifact.path}: where no coverage is asked for, the graph must take the manifest's, "
+            f"{manifest.interval.coverage:g}, but its intervals are others"
+        )
+    for row in range(_ALONE):
+        alone = _run(artifact, {name: array[row : row + 1] for name, array in rows.items()})
+        if not np.allclose(alone.probabilities, left_out.probabilities[row], atol=1e-5):
+            raise ArtifactError(
+                f"{artifact.path}: a row must be answered alike alone and among others, but in a batch of "
+                f"{BATCHES[-1]} random rows row {row} has other probabilities than alone"
+            )
 
 
-def _run(artifact: Artifact, rows: Rows, cost: NDArray[np.float32] | None = None) -> Answer:
+def _run(
+    artifact: Artifact,
+    rows: Rows,
+    cost: NDArray[np.float32] | None = None,
+    coverage: NDArray[np.float32] | None = None,
+) -> Answer:
     try:
-        return artifact.run(rows, cost)
+        return artifact.run(rows, cost, coverage)
     except Exception as error:  # onnxruntime raises bare classes of its own for each failure
         batch = len(next(iter(rows.values())))
         raise ArtifactError(
@@ -143,12 +163,24 @@ def _check_sane(answer: Answer, manifest: Manifest, profile: str, path: Path) ->
     chosen = _whole_row((answer.decision >= 0) & (answer.decision < actions))
     # NaN fails every comparison, and an infinite probability does not sum to 1.
     simplex = _whole_row(p >= 0) & np.isclose(p.sum(axis=1), 1, atol=1e-4)
+    cost = np.array(manifest.profiles[profile].cost)
+    expected = answer.expected_cost[:, 0]
+    close = _whole_row(np.abs(expected - p @ cost) <= 1e-4 * max(cost.max(), 1e-30))
+    taken = np.take_along_axis(expected, np.clip(answer.decision, 0, actions - 1), axis=1)[:, 0]
+    gap = np.sort(expected, axis=1)[:, 1] - expected.min(axis=1)
     musts: list[tuple[str, NDArray[np.bool_], NDArray[Any]]] = [  # what, which rows do, what came
         ("probabilities must not be negative, and sum to 1", simplex, p),
         (
             f"the decision by {profile!r} must be one of actions 0 … {actions - 1}",
             chosen,
             answer.decision,
+        ),
+        (f"the expected costs of {profile!r} must be Σ p·cost", close, answer.expected_cost),
+        (f"the decision by {profile!r} must cost least", taken == expected.min(axis=1), answer.decision),
+        (
+            f"the margin of {profile!r} must be what the runner-up costs more",
+            np.isclose(answer.margin[:, 0], gap, rtol=1e-4, atol=1e-4 * max(cost.max(), 1e-30)),
+            answer.margin,
         ),
         (f"the interval must go from a label to a label of 0 … {labels - 1}", within, answer.interval),
     ]
@@ -204,7 +236,7 @@ def _warnings(manifest: Manifest) -> Iterator[str]:
             f"the loss of the best member, {loss!r}, is not strictly proper: probabilities, and decisions "
             "made by them, are to be trusted only as far as calibration has mended them"
         )
-    needed = math.ceil(interval.coverage / (1 - interval.coverage) - 1e-9)  # but for rounding
+    needed = rows_needed(interval.coverage)
     if interval.rows < needed:
         yield (
             f"a coverage of {interval.coverage:g} takes at least {needed} calibration rows, there were "

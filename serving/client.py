@@ -22,8 +22,9 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from numpy.typing import ArrayLike
 
-from serving.answers import Decision, Interval, ModelInfo, Prediction, Uncertainty, model_info, prediction
+from serving.answers import Decision, Interval, Prediction, Uncertainty, prediction
 from serving.errors import InvalidRequest, ModelNotFound, OrdinalError, Unavailable
+from serving.model_info import ModelInfo, model_info
 from serving.requests import Output, Policy, prediction_request
 from serving.wire import ordinal_pb2 as wire
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from serving.errors import ArtifactError
 
@@ -48,7 +49,11 @@ class Input(_Closed):
     name: Literal["numeric", "image"]
     dtype: Literal["float32", "uint8"]
     shape: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
-    features: tuple[str, ...] = Field(default=(), description="Column names in order; empty for images.")
+    features: tuple[str, ...] = Field(
+        default=(),
+        description="Column names in order; empty for images.",
+        json_schema_extra={"uniqueItems": True},
+    )
     ranges: tuple[tuple[float, float], ...] = Field(
         description="Lowest and highest value seen in training: one pair a feature, or one for an image."
     )
@@ -56,6 +61,8 @@ class Input(_Closed):
 
     @model_validator(mode="after")
     def _features_fit(self) -> Self:
+        if len(set(self.features)) != len(self.features):
+            raise ValueError(f"two features have the same name: {list(self.features)}")
         if self.name == "numeric":
             if len(self.shape) != 1 or len(self.features) != self.shape[0]:
                 raise ValueError(
@@ -138,6 +145,11 @@ class Interval(_Closed):
     rows: Annotated[int, Field(gt=0)] = Field(description="Calibration rows, which served nothing else.")
 
 
+def rows_needed(coverage: float) -> int:
+    """Return the fewest calibration rows with which an interval of a coverage need not hold every label."""
+    return math.ceil(coverage / (1 - coverage) - 1e-9)  # but for rounding
+
+
 class Provenance(_Closed):
     """Where the artifact comes from."""
 
@@ -147,10 +159,16 @@ class Provenance(_Closed):
     created: datetime
 
 
+def _whole_number(value: object) -> object:
+    if type(value) is not int:  # true and 1.0 are equal to 1
+        raise ValueError(f"must be a whole number, got {value!r}")
+    return value
+
+
 class Manifest(_Closed):
     """Everything a loader needs to know about the graph beside it."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Annotated[Literal[1], BeforeValidator(_whole_number)] = SCHEMA_VERSION
     name: str = Field(min_length=1)
     labels: tuple[str, ...] = Field(
         min_length=2, description="In their order.", json_schema_extra={"uniqueItems": True}

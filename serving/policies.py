@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from serving.manifest import ABSTAIN, PADDING, Manifest
 from serving.quote import listed, quoted
 from serving.wire import ordinal_pb2 as wire
 
-MAX_COSTS = 2**25
-"""Limit of costs and expected costs: what one request may make the graph allocate, 128 MiB of float32."""
+MAX_COSTS = 2**22
+"""Limit of costs and of expected costs that one request may make the service hold, 16 MiB of float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,9 @@ class Rule:
     """A policy that is known to be right."""
 
     name: str
-    actions: tuple[str, ...]
-    cost: NDArray[np.float32]  # (K, A), or (rows, K, A)
+    actions: tuple[str, ...]  # an abstention is the last
+    cost: NDArray[np.float32]  # (K, A), or (rows, K, A), without that of an abstention
+    abstain_cost: float | None = None
 
 
 def profile_rules(manifest: Manifest) -> dict[str, Rule]:
@@ -55,6 +56,7 @@ def rules_of(
         return [profiles[default]]
     rules: list[Rule] = []
     seen: set[str] = set()
+    widest, each = 2, False
     for index, policy in enumerate(policies):
         rule = _rule(policy, f"policies[{index}]", profiles, labels, rows)
         if rule.name in seen:
@@ -63,14 +65,13 @@ def rules_of(
             )
         seen.add(rule.name)
         rules.append(rule)
+        widest, each = max(widest, len(rule.actions)), each or rule.cost.ndim == 3
+        _check_size(len(policies), widest, len(labels), rows, each=each)
     return rules
 
 
-def check_size(rules: Sequence[Rule], rows: int) -> None:
-    """Raise InvalidRequest where the answer to so many rows, policies and actions would be too large."""
-    policies, actions = len(rules), max(len(rule.actions) for rule in rules)
-    labels = rules[0].cost.shape[-2]
-    each = any(rule.cost.ndim == 3 for rule in rules)
+def _check_size(policies: int, actions: int, labels: int, rows: int, *, each: bool) -> None:
+    """Refuse what would be too large once it is stacked, while it is not."""
     if max(rows * labels if each else rows, labels) * policies * actions > MAX_COSTS:
         counted = f"rows × policies × {'labels × ' if each else ''}actions"
         came = f"{rows} × {policies} × {f'{labels} × ' if each else ''}{actions}"
@@ -85,7 +86,10 @@ def stacked_cost(rules: Sequence[Rule]) -> NDArray[np.float32]:
     rows = max(len(rule.cost) if rule.cost.ndim == 3 else 1 for rule in rules)
     cost = np.full((rows, len(rules), rules[0].cost.shape[-2], actions), PADDING, np.float32)
     for index, rule in enumerate(rules):
-        cost[:, index, :, : len(rule.actions)] = rule.cost
+        own = rule.cost.shape[-1]
+        cost[:, index, :, :own] = rule.cost
+        if rule.abstain_cost is not None:
+            cost[:, index, :, own] = rule.abstain_cost
     return cost
 
 
@@ -117,8 +121,7 @@ def _abstaining(rule: Rule, price: float, field: str) -> Rule:
         raise InvalidRequest(
             field, f"would add the action {ABSTAIN!r}, which policy {quoted(rule.name)} has already"
         )
-    column = np.full((*rule.cost.shape[:-1], 1), price, np.float32)
-    return Rule(rule.name, (*rule.actions, ABSTAIN), np.concatenate([rule.cost, column], axis=-1))
+    return replace(rule, actions=(*rule.actions, ABSTAIN), abstain_cost=price)
 
 
 def _unknown_profile(name: str, field: str, known: list[str]) -> InvalidRequest:

@@ -26,6 +26,10 @@ def outputs_of(request: wire.PredictRequest) -> frozenset[int]:
 
     Raises InvalidRequest where one is no output.
     """
+    if len(request.outputs) > len(_OUTPUTS):
+        raise InvalidRequest(
+            "outputs", f"there are {len(_OUTPUTS)} to ask for, once each, got {len(request.outputs)}"
+        )
     for index, number in enumerate(request.outputs):
         if number not in _OUTPUTS:
             names = ", ".join(wire.Output.Name(known) for known in _OUTPUTS)
@@ -127,7 +131,7 @@ def _decide(
 
 
 def _fill(message: Message, name: str, floats: NDArray[np.float32]) -> None:
-    """Fill a `repeated float` field as it lies on the wire; by elements it takes a hundred times longer."""
+    """Fill a `repeated float` field as it lies on the wire; by elements it takes 100 times longer."""
     tag = message.DESCRIPTOR.fields_by_name[name].number << 3 | _PACKED
     content = floats.astype("<f4").tobytes()
     message.MergeFromString(_varint(tag) + _varint(len(content)) + content)

@@ -64,6 +64,9 @@ def prediction_request(
     request_id: str,
 ) -> wire.PredictRequest:
     """Return the message; arguments, TypeError and ValueError as those of `Client.predict`."""
+    for name, several in (("policies", policies), ("outputs", outputs)):
+        if isinstance(several, str):
+            raise TypeError(f"{name} must be a list, such as [{several!r}], got {several!r}")
     return wire.PredictRequest(
         model=model,
         version=version,

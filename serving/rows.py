@@ -16,6 +16,8 @@ from serving.wire import ordinal_pb2 as wire
 
 Rows = dict[str, NDArray[np.generic]]
 
+_COMPARED = 300  # features in which the nearest neighbour of a mistyped one is looked for
+
 WIRE_DTYPES = {"float32": wire.FLOAT32, "uint8": wire.UINT8}
 _DTYPES: dict[str, np.dtype[np.generic]] = {"float32": np.dtype("<f4"), "uint8": np.dtype("u1")}
 
@@ -47,8 +49,9 @@ def _from_tensor(tensor: wire.Tensor, inputs: Sequence[Input]) -> Rows:
         if place is not None:
             row, *position = place
             where = f"feature {spec.features[position[0]]!r}" if spec.features else f"position {position}"
+            index = int(np.ravel_multi_index(place, rows.shape))
             raise InvalidRequest(
-                "tensor",
+                f"tensor.values[{index}]" if tensor.values else "tensor.data",
                 f"every element must be {_allowed(spec)}; got {rows[place]} at row {row}, {where}",
             )
     return {spec.name: rows}
@@ -72,7 +75,7 @@ def _columns(table: wire.Table, known: Sequence[str]) -> dict[str, int]:
     for index, column in enumerate(table.columns):
         field = f"table.columns[{index}].name"
         if column.name not in features:
-            near = difflib.get_close_matches(column.name[:80], known, n=1)
+            near = difflib.get_close_matches(column.name[:80], known[:_COMPARED], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidRequest(field, f"must be one of {listed(known)}, got {quoted(column.name)}{hint}")
         if column.name in at:
@@ -89,6 +92,8 @@ def _columns(table: wire.Table, known: Sequence[str]) -> dict[str, int]:
 def _row_count(table: wire.Table) -> int:
     """Return how many rows the columns have, all of them the same."""
     first = table.columns[0]
+    if not first.floats and not first.strings:
+        raise InvalidRequest("table.columns[0].floats", "there must be at least one row, got 0")
     for index, column in enumerate(table.columns):
         field = f"table.columns[{index}]"
         if column.strings:
@@ -101,8 +106,6 @@ def _row_count(table: wire.Table) -> int:
                 f"every column must have as many entries as the first, {len(first.floats)}, "
                 f"got {len(column.floats)} of {quoted(column.name)}",
             )
-    if not first.floats:
-        raise InvalidRequest("table.columns[0].floats", "there must be at least one row, got 0")
     return len(first.floats)
 
 
@@ -130,10 +133,10 @@ def _check_dtype(tensor: wire.Tensor, spec: Input) -> None:
 
 
 def _checked_shape(tensor: wire.Tensor, spec: Input) -> tuple[int, ...]:
-    shape = tuple(tensor.shape)
     wanted = ", ".join(str(size) for size in ("rows", *spec.shape))
-    if len(shape) != 1 + len(spec.shape) or shape[1:] != spec.shape:
-        raise InvalidRequest("tensor.shape", f"must be [{wanted}], got {listed(shape)}")
+    shape = tuple(tensor.shape) if len(tensor.shape) == 1 + len(spec.shape) else ()
+    if shape[1:] != spec.shape:
+        raise InvalidRequest("tensor.shape", f"must be [{wanted}], got {listed(tensor.shape)}")
     if shape[0] < 1:
         raise InvalidRequest("tensor.shape[0]", f"there must be at least one row, got {shape[0]}")
     return shape

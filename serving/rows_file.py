@@ -12,8 +12,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.answers import Input
 from serving.errors import InvalidRequest
+from serving.model_info import Input
 from serving.quote import listed, quoted
 
 UNREADABLE = (ValueError, TypeError, EOFError, OverflowError, RecursionError, BadZipFile, zlib.error)
@@ -60,28 +60,34 @@ def _columns(path: Path, spec: Input) -> dict[str, list[float]]:
     if not spec.features:
         raise ValueError(f"the model's input {spec.name!r} has no features to be named by a header")
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
+        reader = csv.reader(file, strict=True)
         try:
-            rows = list(reader)
+            header, *rows = [line for line in reader if line] or [[]]
         except csv.Error as error:
             raise ValueError(f"line {reader.line_num}: {error}") from error
-    header = reader.fieldnames or ()
     missing = [feature for feature in spec.features if feature not in header]
     if missing:
         raise ValueError(f"its header must name every feature of the model; missing are {listed(missing)}")
+    twice = [feature for feature in spec.features if header.count(feature) > 1]
+    if twice:
+        raise ValueError(f"its header must name each feature once; it has more of {listed(twice)}")
+    for index, row in enumerate(rows):
+        if len(row) != len(header):
+            raise ValueError(
+                f"row {index} must have a field for each of {len(header)} columns, it has {len(row)}"
+            )
+    at = {feature: header.index(feature) for feature in spec.features}
     return {
-        feature: [_number(row[feature], feature, index) for index, row in enumerate(rows)]
+        feature: [_number(row[at[feature]], feature, index) for index, row in enumerate(rows)]
         for feature in spec.features
     }
 
 
-def _number(text: str | None, feature: str, row: int) -> float:
+def _number(text: str, feature: str, row: int) -> float:
     try:
         return float(text) if text else float("nan")
     except ValueError:
-        raise ValueError(
-            f"row {row}, feature {feature!r}: must be a number, got {quoted(text or '')}"
-        ) from None
+        raise ValueError(f"row {row}, feature {feature!r}: must be a number, got {quoted(text)}") from None
 
 
 def _null_as_nan(rows: Any) -> Any:

@@ -27,6 +27,9 @@ from serving.settings import Settings
 HEALTH_NAME: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION_NAME: str = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
+# Calls that have come but are not looked at yet would be told CANCELLED by a stop, which no client retries.
+_LAST_CALLS = 0.1  # seconds
+
 logger = logging.getLogger(__name__)
 
 
@@ -68,6 +71,7 @@ class Server:
         await self._health.set_serving(False)
         await asyncio.sleep(self._settings.pause)
         self._ordinal.close()
+        await asyncio.sleep(_LAST_CALLS)
         await self._health.close()
         await self._listener.stop(self._settings.grace)
 
@@ -78,7 +82,7 @@ class Server:
         await self._listener.stop(None)
 
     def abandon(self) -> int:
-        """After `close`: return how many runs go on in threads that nothing can end."""
+        """After `close`: return how many requests go on in threads that nothing can end."""
         return self._ordinal.abandon()
 
 
@@ -95,7 +99,7 @@ async def create_server(settings: Settings) -> Server:
         options=[
             ("grpc.so_reuseport", 0),  # else a second service on the port is silently accepted
             ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", -1),  # bounded by policies.MAX_COSTS
+            ("grpc.max_send_message_length", -1),  # bounded by the limits on what is asked
         ]
     )
     health = Health(["", service.NAME])
@@ -114,7 +118,7 @@ async def create_server(settings: Settings) -> Server:
 
 
 async def run(models: Sequence[str], settings: Settings) -> int:
-    """Serve `models` until SIGTERM or SIGINT, then drain; return how many runs outlived the grace.
+    """Serve `models` until SIGTERM or SIGINT, then drain; return how many requests outlived the grace.
 
     Raises AddressError, RegistryError, ArtifactError or DeviceError where the start fails.
     """
@@ -139,7 +143,7 @@ async def run(models: Sequence[str], settings: Settings) -> int:
         await server.close()
     abandoned = server.abandon()
     if abandoned:
-        logger.warning("%d runs are not done after %g s and are abandoned", abandoned, settings.grace)
+        logger.warning("%d requests are not done after %g s and are abandoned", abandoned, settings.grace)
     logger.info("stopped")
     return abandoned
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NoReturn, TypeVar
@@ -9,6 +10,7 @@ from typing import NoReturn, TypeVar
 import grpc
 import numpy as np
 from google.protobuf.message import Message
+from numpy.typing import NDArray
 
 from serving import calls, policies, replies
 from serving.artifact import Answer
@@ -30,6 +32,7 @@ class OrdinalService:
     def __init__(self, batching: Batching) -> None:
         self._repository: Repository | None = None
         self._absence = "the service is loading its models"
+        self._closed = asyncio.Event()
         self._batching = batching
 
     def open(self, repository: Repository) -> None:
@@ -40,9 +43,10 @@ class OrdinalService:
         """Refuse what comes from now on; what was accepted, running or waiting, goes on."""
         self._repository = None
         self._absence = "the service is shutting down"
+        self._closed.set()
 
     def abandon(self) -> int:
-        """Forget what waits; return how many runs go on, since onnxruntime cannot be interrupted."""
+        """Forget what waits; return how many requests go on, since onnxruntime cannot be interrupted."""
         return self._batching.abandon()
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -54,7 +58,7 @@ class OrdinalService:
             NAME,
             {
                 "Predict": calls.unary(self._predict),
-                "PredictStream": calls.streamed(self._predict),
+                "PredictStream": calls.streamed(self._predict, self._closed),
                 "GetModel": self._plain("GetModel", wire.GetModelRequest, _get_model),
                 "ListModels": self._plain("ListModels", wire.ListModelsRequest, _list_models),
                 "RecordOutcome": self._plain("RecordOutcome", wire.RecordOutcomeRequest, _record_outcome),
@@ -93,6 +97,7 @@ class _Prediction:
     """A request to predict, as `batching.Work`."""
 
     def __init__(self, repository: Repository, received: bytes) -> None:
+        self.size = len(received)
         self._repository = repository
         self._received = received
         self._request = wire.PredictRequest()
@@ -100,21 +105,24 @@ class _Prediction:
         self._rules: list[Rule]
         self._outputs: frozenset[int]
 
-    @property
-    def size(self) -> int:
-        return len(self._received)
-
     def question(self) -> Question:
         request = self._request = calls.parsed(wire.PredictRequest, self._received)
+        self._received = b""
         served = self._served = self._repository.lookup(request.model, request.version)
         manifest = served.artifact.manifest
         self._outputs = replies.outputs_of(request)
         rows = rows_of(request, manifest.inputs)
         count = len(next(iter(rows.values())))
+        labels = len(manifest.labels)
+        if count * labels > policies.MAX_COSTS:
+            raise InvalidRequest(
+                request.WhichOneof("rows") or "",
+                f"rows × labels must be at most {policies.MAX_COSTS}, got {count} × {labels}; "
+                "send fewer at a time",
+            )
         self._rules = policies.rules_of(
             request.policies, served.profiles, manifest.default_profile, manifest.labels, count
         )
-        policies.check_size(self._rules, count)
         # Requests that leave these to the model share one object, which `batching` need not repeat.
         cost = policies.stacked_cost(self._rules) if request.policies else served.cost
         coverage = _coverage(request) if request.HasField("coverage") else served.coverage
@@ -128,7 +136,7 @@ class _Prediction:
         return calls.failure("Predict", self._request.request_id, error)
 
 
-def _coverage(request: wire.PredictRequest) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def _coverage(request: wire.PredictRequest) -> NDArray[np.float32]:
     if not 0 < request.coverage < 1:  # NaN fails both comparisons
         raise InvalidRequest("coverage", f"must lie between 0 and 1, got {request.coverage:g}")
     return np.array([request.coverage], np.float32)

@@ -40,7 +40,7 @@ class Settings:
         metadata={"help": "Seconds between NOT_SERVING and refusing, for load balancers to notice."},
     )
     max_message_bytes: int = field(
-        default=64 * 2**20,
+        default=16 * 2**20,
         metadata={"help": "Largest request accepted, in bytes."},
     )
     max_batch_rows: int = field(

@@ -116,6 +116,8 @@ def write(
             for model, texts in models.items()
             for place in _missing(repository / model, texts, version, artifact)
         ]
+        if not missing:
+            return repository / name, repository / f"{name}_with_costs"
         repository.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=repository, prefix=".") as unfinished:
             for model, texts in models.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -23,6 +24,8 @@ from serving.manifest import Manifest
 
 CHAMPION = "champion"
 _FILE = "model.onnx"  # as `mlflow.onnx` calls it
+# Somebody waits at the terminal; by default MLflow tries for minutes.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ def fetch(
     """
     uri = uri or mlflow.get_tracking_uri()
     _check_database(uri)
+    for variable, value in _PATIENCE.items():
+        os.environ.setdefault(variable, value)
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:

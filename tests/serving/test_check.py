@@ -189,6 +189,21 @@ def other_default(graph):
     constant(graph, "cost", 1 - np.eye(5)[np.newaxis, np.newaxis])
 
 
+def dearest(graph):
+    """Decide what costs most."""
+    next(node for node in graph.node if node.op_type == "ArgMin").op_type = "ArgMax"
+
+
+def beside_others(graph):
+    """Let each row's probabilities depend on the rows beside it."""
+    (gemm,) = [node for node in graph.node if node.op_type == "Gemm"]
+    gemm.output[0] = "own"
+    graph.initializer.append(numpy_helper.from_array(np.array([0]), "rows_axis"))
+    at = list(graph.node).index(gemm) + 1
+    graph.node.insert(at, helper.make_node("ReduceMean", ["own", "rows_axis"], ["others"], keepdims=1))
+    graph.node.insert(at + 1, helper.make_node("Sub", ["own", "others"], ["score"]))
+
+
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
@@ -200,6 +215,14 @@ def other_default(graph):
         (shifted("interval", [4, -4]), "the interval must go from a label to a label of 0 … 4"),
         (shifted("expected_value", np.inf), "output 'expected_value' must be finite"),
         (shifted("uncertainty", np.nan), "output 'uncertainty' must be finite"),
+        (shifted("expected_cost", 1), "the expected costs of 'absolute' must be Σ p·cost"),
+        (shifted("margin", 1), "the margin of 'absolute' must be what the runner-up costs more"),
+        (dearest, "the decision by 'absolute' must cost least"),
+        (
+            lambda graph: constant(graph, "coverage", [0.3]),
+            "where no coverage is asked for, the graph must take the manifest's, 0.8",
+        ),
+        (beside_others, "a row must be answered alike alone and among others"),
         (other_default, "the graph must decide by the default profile 'absolute'"),
     ],
 )
@@ -260,7 +283,12 @@ def test_a_loss_that_is_not_proper_is_a_warning(check, make, tmp_path):
 )
 def test_too_few_calibration_rows_are_a_warning(check, make, tmp_path, coverage, rows, enough):
     """With fewer than coverage / (1 − coverage) rows every interval holds every label."""
-    made = make(tmp_path / "wine.onnx", interval=schema.Interval(coverage=coverage, rows=rows))
+    interval = schema.Interval(coverage=coverage, rows=rows)
+    made = make(
+        tmp_path / "wine.onnx",
+        interval=interval,
+        edit=lambda graph: constant(graph, "coverage", [coverage]),
+    )
     warnings = json.loads(check(made.path, "--json"))["warnings"]
     assert warnings == (
         []
