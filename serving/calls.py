@@ -60,7 +60,9 @@ def unary(start: Start) -> grpc.RpcMethodHandler[bytes, bytes]:
 
     async def handle(received: bytes, context: _Context) -> bytes:
         try:
-            return await asyncio.wrap_future(start(received))
+            reply = asyncio.wrap_future(start(received))
+            del received  # what gRPC keeps of a refused call is this frame, until the collector comes by
+            return await reply
         except OrdinalError as error:
             await _refuse(context, error)
 

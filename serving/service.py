@@ -81,7 +81,7 @@ class OrdinalService:
                 try:
                     return method(repository, calls.parsed(kind, received)).SerializeToString()
                 except Exception as error:  # whatever it is, whoever waits is told
-                    raise calls.failure(name, "", error) from error
+                    raise calls.failure(name, "", error) from None
 
             return self._batching.call(answer)
 

@@ -6,8 +6,11 @@ import sys
 import numpy as np
 import pytest
 
+from serving.artifact import Artifact
 from serving.client import Client, Policy
 from serving.errors import InvalidRequest, ModelNotFound, OrdinalError, Unavailable
+from serving.policies import profile_rules
+from serving.repository import Repository, Served
 
 
 @pytest.fixture
@@ -86,6 +89,72 @@ def test_a_cost_that_does_not_fit_its_actions_is_refused_before_sending(client):
         ValueError, match=r"cost must be \(labels, actions\), or as much for each row, got shape \(5,\)"
     ):
         client.predict(np.zeros((1, 4)), "wine", policies=[Policy("p", np.ones(5))])
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Policy("p"), r"^policy 'p': exactly one of cost and profile must be given$"),
+        (Policy("p", abstain_cost=1), r"exactly one of cost and profile"),
+        (Policy("p", np.ones((5, 5)), profile="triage"), r"exactly one of cost and profile"),
+        (
+            Policy("p", profile="triage", actions=["a", "b"]),
+            r"^policy 'p': a profile has actions of its own$",
+        ),
+        (Policy("p", np.ones((2, 5, 2)), ["a", "b", "c"]), r"\(labels, 3, one .* got shape \(2, 5, 2\)$"),
+        (Policy("p", np.ones((1, 2, 5, 2))), r"or as much for each row, got shape \(1, 2, 5, 2\)$"),
+        (Policy("p", 1.0), r"got shape \(\)$"),
+    ],
+)
+def test_a_policy_that_is_none_is_refused_before_sending(client, policy, message):
+    """A policy has costs that fit its actions or a profile, one of the two."""
+    with pytest.raises(ValueError, match=message):
+        client.predict(np.zeros((1, 4)), "wine", policies=[policy])
+
+
+@pytest.mark.parametrize("name", ["policies", "outputs"])
+def test_a_text_is_no_list(client, name):
+    """A single name in place of a list of them is told as such, and not read letter by letter."""
+    with pytest.raises(
+        TypeError, match=rf"^{name} must be a list, such as \['decision'\], got 'decision'$"
+    ):
+        client.predict(np.zeros((1, 4)), "wine", **{name: "decision"})
+
+
+def test_an_unknown_output_is_refused_before_sending(client):
+    """The message lists what may be asked for."""
+    with pytest.raises(
+        ValueError, match=r"output 'probs' must be one of probabilities, expected_value, dec"
+    ):
+        client.predict(np.zeros((1, 4)), "wine", outputs=["decision", "probs"])
+
+
+def test_models_are_those_that_model_describes(client):
+    """Every served model is described, by name, as when it is asked for alone."""
+    models = client.models()
+    assert [one.name for one in models] == ["digits", "wine"]
+    for one in models:
+        alone = client.model(one.name, one.version)
+        assert repr(one) == repr(alone)
+        assert (one.digest, one.manifest, one.coverage) == (alone.digest, alone.manifest, alone.coverage)
+
+
+def test_models_come_by_name_and_version(serving_of, wine, monkeypatch):
+    """Versions are ordered as numbers, so that 10 comes after 9, and have their aliases."""
+    artifact = Artifact(wine.path, "cpu")
+    rules, cost, coverage = profile_rules(artifact.manifest), np.zeros((1, 1, 5, 5)), np.array([0.9])
+    entries = [("b", "10", ()), ("a", "3", ("new",)), ("b", "9", ("champion", "old")), ("a", "0", ())]
+    repository = Repository(
+        Served(name, version, aliases, artifact, rules, cost, coverage)
+        for name, version, aliases in entries
+    )
+    monkeypatch.setattr("serving.repository.load", lambda *_: repository)
+    with serving_of() as server, Client(server.address) as client:
+        with pytest.raises(Unavailable, match="loading its models"):
+            client.models()
+        server.do(server.server.load([]))
+        found = [(one.name, one.version, one.aliases) for one in client.models()]
+    assert found == [("a", "0", ()), ("a", "3", ("new",)), ("b", "9", ("champion", "old")), ("b", "10", ())]
 
 
 def test_shapes_and_types_of_a_prediction(client):

@@ -7,6 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from serving.client import Client
 from serving.settings import Settings, setting, variable
 
 
@@ -83,9 +84,136 @@ def test_predict_refuses_a_bad_file(running, tmp_path, capsys, name):
     assert said.count("\n") == 1
 
 
+HEADER = "acidity,sugar,alcohol,pH\n"
+TABLES = {
+    "as it is": HEADER + "1,2,3,4\n-0.5,0,1e-1,2\n",
+    "another order": "pH,sugar,acidity,alcohol\n4,2,1,3\n2,0,-0.5,0.1\n",
+    "other columns between": "id,acidity,,sugar,note,alcohol,pH\n7,1,x,2,fine,3,4\n8,-.5,,0,,.1,2\n",
+    "byte order mark": "\ufeff" + HEADER + "1,2,3,4\n-0.5,0,0.1,2\n",
+    "quotes": '"acidity","sugar","alcohol","pH"\n"1","2","3","4"\n"-0.5",0,0.1," 2 "\n',
+    "lines of another system": HEADER.replace("\n", "\r\n") + "1,2,3,4\r\n-0.5,0,0.1,2",
+    "empty lines": HEADER + "\n1,2,3,4\n\n-0.5,0,0.1,2\n\n",
+}
+
+
+def predicted(capsys, *arguments):
+    """What `predict` prints in this process, which needs no other to be started."""
+    from serving.__main__ import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", *map(str, arguments)])
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.err) == (0, "")
+    return printed.out
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_predict_reads_a_csv_by_its_header(running, wine, tmp_path, capsys, name):
+    """Columns are found by name, whatever their order and whatever lies between them."""
+    (tmp_path / "rows.csv").write_text(TABLES[name], encoding="utf-8", newline="")
+    out = predicted(capsys, "wine", tmp_path / "rows.csv", "--json", "--address", running.address)
+    rows = np.array([[1, 2, 3, 4], [-0.5, 0, 0.1, 2]], np.float32)
+    np.testing.assert_allclose(json.loads(out)["probabilities"], wine.probabilities(rows), atol=1e-5)
+
+
+def test_an_empty_field_is_a_missing_value(serving_of, make, wine, tmp_path, capsys):
+    """A model that allows missing values gets NaN for an empty field."""
+    spec = wine.manifest.inputs[0].model_copy(update={"missing_allowed": True})
+    made = make(tmp_path / "m.onnx", spec)
+    (tmp_path / "rows.csv").write_text(HEADER + "1,2,3,4\n1,,3,4\n1,2,3,\nnan,2,3,4\n")
+    with serving_of(made.path) as server:
+        out = predicted(capsys, "wine", tmp_path / "rows.csv", "--json", "--address", server.address)
+    missing = np.isnan(json.loads(out)["probabilities"]).any(axis=1)
+    assert missing.tolist() == [False, True, True, True]
+
+
+BAD_TABLES = {
+    "an empty field": (HEADER + "1,2,3,4\n1,2,,4\n", "must be finite; got nan at row 1, feature 'alcohol'"),
+    "a row too short": (
+        HEADER + "1,2,3,4\n1,2,3\n",
+        "row 1 must have a field for each of 4 columns, it has 3",
+    ),
+    "a row too long": (HEADER + "1,2,3,4,5\n", "row 0 must have a field for each of 4 columns, it has 5"),
+    "a column twice": (
+        "pH," + HEADER + "1,1,2,3,4\n",
+        "its header must name each feature once; it has more of ['pH']",
+    ),
+    "no number": (HEADER + "1,2,3,4\n1,much,3,4\n", "row 1, feature 'sugar': must be a number, got 'much'"),
+    "a comma for the point": (HEADER + '"1,5",2,3,4\n', "feature 'acidity': must be a number, got '1,5'"),
+    "a blank": (HEADER + "1,2,3, \n", "row 0, feature 'pH': must be a number, got ' '"),
+    "infinity": (HEADER + "1,2,3,inf\n", "got inf at row 0, feature 'pH'"),
+    "a column left out": (
+        "pH,acidity,sugar\n1,2,3\n",
+        "its header must name every feature of the model; missing are ['alcohol']",
+    ),
+    "other names": ("a,b,c,d\n1,2,3,4\n", "missing are ['acidity', 'sugar', 'alcohol', 'pH']"),
+    "no header": ("1,2,3,4\n", "its header must name every feature of the model"),
+    "empty": ("", "its header must name every feature of the model"),
+    "no rows": (HEADER, "at least one row, got 0"),
+    "an open quote": (HEADER + '1,2,3,"4\n', "line 2: unexpected end of data"),
+    "semicolons": (
+        HEADER.replace(",", ";") + "1;2;3;4\n",
+        "its header must name every feature of the model",
+    ),
+    "no utf-8": (b"\xe4cidity,sugar\n1,2\n", "rows.csv: 'utf-8' codec can't decode"),
+    "a number of 200,000 digits": (
+        HEADER + "1" * 200_000 + ",2,3,4\n",
+        "line 2: field larger than field limit",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_predict_refuses_a_bad_csv(running, tmp_path, capsys, name):
+    """A table that is none of the model's is told in one sentence, with exit status 2."""
+    from serving.__main__ import main
+
+    content, reason = BAD_TABLES[name]
+    (tmp_path / "rows.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "wine", str(tmp_path / "rows.csv"), "--address", running.address])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ordinal-serving: ")
+    assert reason in said
+    assert said.count("\n") == 1
+
+
+def test_predict_with_a_coverage(running, wine, tmp_path, capsys):
+    """`--coverage` makes the intervals; table and JSON have them, with both parts of the uncertainty."""
+    (tmp_path / "rows.csv").write_text(TABLES["as it is"])
+    arguments = ("wine", tmp_path / "rows.csv", "--coverage", "0.55", "--address", running.address)
+    with Client(running.address) as client:
+        answer = client.predict([[1.0, 2.0, 3.0, 4.0], [-0.5, 0.0, 0.1, 2.0]], "wine", coverage=0.55)
+    found = json.loads(predicted(capsys, *arguments, "--json"))
+    assert found["interval"]["coverage"] == pytest.approx(0.55)
+    assert list(zip(found["interval"]["lower"], found["interval"]["upper"], strict=True)) == (
+        answer.interval.ends
+    )
+    assert set(found["interval"]["lower"]) <= set(wine.manifest.labels)
+    np.testing.assert_allclose(found["uncertainty"]["aleatoric"], answer.uncertainty.aleatoric, atol=1e-6)
+    assert found["uncertainty"]["epistemic"] == [0, 0]
+    table = predicted(capsys, *arguments)
+    assert "interval of 0.55" in table
+    assert "aleatoric + epistemic" in table
+    for (lower, upper), aleatoric in zip(answer.interval.ends, answer.uncertainty.aleatoric, strict=True):
+        assert re.search(rf"\s{lower} … {upper}\s+{aleatoric:.3f} \+ 0\.000\s", table)
+
+
+def test_predict_without_a_coverage_has_that_of_the_model(running, tmp_path, capsys):
+    """Left out, the manifest's coverage is used and told."""
+    (tmp_path / "rows.csv").write_text(TABLES["as it is"])
+    assert "interval of 0.8 " in predicted(
+        capsys, "wine", tmp_path / "rows.csv", "--address", running.address
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "reason"),
     [
+        (["predict", "wine", "rows.json", "--coverage", "1.5"], 2, "must lie between 0 and 1, got 1.5"),
+        (["predict", "wine", "rows.json", "--coverage", "0"], 2, "must lie between 0 and 1, got 0"),
+        (["predict", "wine", "rows.json", "--coverage", "nan"], 2, "must lie between 0 and 1, got nan"),
         (["predict", "beer", "rows.json"], 2, "model 'beer' is not served"),
         (["predict", "wine", "rows.json", "--policy", "absolut"], 2, "did you mean 'absolute'?"),
         (["predict", "wine", "rows.json", "--address", "127.0.0.1:1"], 1, "127.0.0.1:1: "),

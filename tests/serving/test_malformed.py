@@ -1,223 +1,22 @@
 """Every malformed request gets its status, names its field, and harms nobody."""
 
+import collections
+import itertools
+import re
+import threading
+from pathlib import Path
+
 import grpc
 import numpy as np
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 
 from serving.wire import ordinal_pb2 as wire
 
-PREDICT = "/ordinal.v1.OrdinalService/Predict"
-GET_MODEL = "/ordinal.v1.OrdinalService/GetModel"
-FLOATS = np.zeros((2, 4), "<f4")
-INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+from .malformed import CASES, INVALID, OTHERS, PREDICT, STREAM, call, request, table, violation
 
-
-def request(model="wine", policies=(), version="", **tensor):
-    """A good request of two rows for the model, with changes; returned as bytes."""
-    good = {"dtype": wire.FLOAT32, "shape": [2, 4], "data": FLOATS.tobytes()}
-    if model == "digits":
-        good = {"dtype": wire.UINT8, "shape": [2, 8, 8, 1], "data": bytes(128)}
-    return wire.PredictRequest(
-        model=model, version=version, tensor=wire.Tensor(**{**good, **tensor}), policies=policies
-    ).SerializeToString()
-
-
-def with_number(number, row=1, column=2):
-    """A request whose data has that number in one place."""
-    rows = FLOATS.copy()
-    rows[row, column] = number
-    return request(data=rows.tobytes())
-
-
-def costs(cost, actions=("a", "b"), name=""):
-    """A request with one policy of the caller's own."""
-    matrix = wire.CostMatrix(actions=actions, cost=cost)
-    return request(policies=[wire.Policy(name=name, cost=matrix)])
-
-
-def profile(*names):
-    """A request with policies that name profiles."""
-    return request(policies=[wire.Policy(profile=name) for name in names])
-
-
-TEN = [1.0] * 10
-
-
-def ten_but(index, value):
-    """Ten costs, one of them changed."""
-    return [*TEN[:index], value, *TEN[index + 1 :]]
-
-
-WIDE = wire.CostMatrix(actions=[f"a{i}" for i in range(20000)], cost=[1.0] * 100_000)
-TALL = [
-    wire.Policy(name="wide", cost=WIDE),
-    *(wire.Policy(name=f"p{i}", profile="triage") for i in range(1000)),
-]
-
-# name: (status, field, part of the message, bytes sent to Predict)
-CASES = {
-    "garbage": (INVALID, "", "these 4 bytes are no ordinal.v1.PredictRequest", b"\xff\xff\xff\xff"),
-    "truncated": (INVALID, "", "are no ordinal.v1.PredictRequest", request()[:-3]),
-    "invalid utf-8": (INVALID, "", "are no ordinal.v1.PredictRequest", b"\x0a\x02\xff\xfe"),
-    "no rows": (INVALID, "tensor", "must have rows", wire.PredictRequest(model="wine").SerializeToString()),
-    "dtype unspecified": (
-        INVALID,
-        "tensor.dtype",
-        "must be FLOAT32, got DATA_TYPE_UNSPECIFIED",
-        request(dtype=0),
-    ),
-    "dtype unknown": (INVALID, "tensor.dtype", "must be FLOAT32, got number 77", request(dtype=77)),
-    "dtype of an image for a table": (
-        INVALID,
-        "tensor.dtype",
-        "must be FLOAT32, got UINT8",
-        request(dtype=2),
-    ),
-    "dtype of a table for an image": (
-        INVALID,
-        "tensor.dtype",
-        "UINT8, got FLOAT32",
-        request("digits", dtype=1),
-    ),
-    "no shape": (INVALID, "tensor.shape", r"must be [rows, 4], got []", request(shape=[])),
-    "rank too low": (INVALID, "tensor.shape", r"must be [rows, 4], got [8]", request(shape=[8])),
-    "rank too high": (INVALID, "tensor.shape", r"got [2, 4, 1]", request(shape=[2, 4, 1])),
-    "rank of 100,000": (INVALID, "tensor.shape", "99988 more]", request(shape=[1] * 100_000)),
-    "too many features": (INVALID, "tensor.shape", r"got [2, 5]", request(shape=[2, 5])),
-    "image turned flat": (
-        INVALID,
-        "tensor.shape",
-        "[rows, 8, 8, 1], got [2, 64]",
-        request("digits", shape=[2, 64]),
-    ),
-    "no row": (INVALID, "tensor.shape[0]", "at least one row, got 0", request(shape=[0, 4], data=b"")),
-    "negative rows": (INVALID, "tensor.shape[0]", "at least one row, got -2", request(shape=[-2, 4])),
-    "2^40 rows": (INVALID, "tensor.data", "needs 17592186044416 bytes, got 32", request(shape=[2**40, 4])),
-    "2^63-1 rows": (INVALID, "tensor.data", "bytes, got 32", request(shape=[2**63 - 1, 4])),
-    "2^40 rows as values": (
-        INVALID,
-        "tensor.values",
-        "needs 4398046511104 elements, got 1",
-        request(shape=[2**40, 4], data=b"", values=[1]),
-    ),
-    "two wrongs that multiply right": (INVALID, "tensor.shape", "got [-2, -4]", request(shape=[-2, -4])),
-    "a byte short": (INVALID, "tensor.data", "needs 32 bytes, got 31", request(data=bytes(31))),
-    "a row too many": (INVALID, "tensor.data", "needs 32 bytes, got 48", request(data=bytes(48))),
-    "no elements": (INVALID, "tensor.data", "exactly one of data and values", request(data=b"")),
-    "elements twice": (
-        INVALID,
-        "tensor.values",
-        "exactly one of data and values",
-        request(values=[0.0] * 8),
-    ),
-    "values short": (
-        INVALID,
-        "tensor.values",
-        "needs 8 elements, got 7",
-        request(data=b"", values=[0.0] * 7),
-    ),
-    "values for bytes": (
-        INVALID,
-        "tensor.values",
-        "only FLOAT32 has values",
-        request("digits", data=b"", values=[0.0] * 128),
-    ),
-    "NaN": (INVALID, "tensor", "got nan at row 1, feature 'alcohol'", with_number(np.nan)),
-    "infinity": (INVALID, "tensor", "got inf at row 0, feature 'acidity'", with_number(np.inf, 0, 0)),
-    "minus infinity": (INVALID, "tensor", "got -inf at row 1, feature 'pH'", with_number(-np.inf, 1, 3)),
-    "unknown profile": (
-        INVALID,
-        "policies[1].profile",
-        "must be one of ['triage', 'absolute'], got 'triag'; did you mean 'triage'?",
-        profile("absolute", "triag"),
-    ),
-    "empty profile": (INVALID, "policies[0].profile", "must be one of", profile("")),
-    "very long profile": (INVALID, "policies[0].profile", "must be one of", profile("☃" * 100_000)),
-    "same profile twice": (
-        INVALID,
-        "policies[1].name",
-        "'triage' comes twice",
-        profile("triage", "triage"),
-    ),
-    "policy without rule": (
-        INVALID,
-        "policies[0]",
-        "must have a profile or a cost",
-        request(policies=[wire.Policy(name="x")]),
-    ),
-    "empty cost matrix": (
-        INVALID,
-        "policies[0].cost.cost",
-        "5 × 5 = 25 entries (no actions are named",
-        costs([], ()),
-    ),
-    "cost too short": (
-        INVALID,
-        "policies[0].cost.cost",
-        "5 × 2 = 10 entries, or as many for each of 2 rows, got 9",
-        costs(TEN[:9]),
-    ),
-    "cost too long": (
-        INVALID,
-        "policies[0].cost.cost",
-        "5 × 2 = 10 entries, or as many for each of 2 rows, got 11",
-        costs([*TEN, 1.0]),
-    ),
-    "one action": (
-        INVALID,
-        "policies[0].cost.actions",
-        "at least two actions, got 1",
-        costs([1.0] * 5, ["a"]),
-    ),
-    "action named twice": (
-        INVALID,
-        "policies[0].cost.actions[1]",
-        "'a' comes twice",
-        costs(TEN, ["a", "a"]),
-    ),
-    "action without a name": (
-        INVALID,
-        "policies[0].cost.actions[1]",
-        "must have a name",
-        costs(TEN, ["a", ""]),
-    ),
-    "negative cost": (
-        INVALID,
-        "policies[0].cost.cost[7]",
-        "from 0 to below 1e+30, got -1 at true label 3, action 'b'",
-        costs(ten_but(7, -1.0)),
-    ),
-    "NaN cost": (INVALID, "policies[0].cost.cost[0]", "got nan", costs(ten_but(0, np.nan))),
-    "infinite cost": (INVALID, "policies[0].cost.cost[9]", "got inf", costs(ten_but(9, np.inf))),
-    "cost as large as the padding": (
-        INVALID,
-        "policies[0].cost.cost[3]",
-        "got 1e+30",
-        costs(ten_but(3, 1e30)),
-    ),
-    "an answer of gigabytes": (INVALID, "policies", "send fewer at a time", request(policies=TALL)),
-    "unknown model": (
-        MISSING,
-        None,
-        "'beer' is not served; served are ['digits', 'wine']",
-        request("beer"),
-    ),
-    "no model of two": (MISSING, None, "names no model", request("")),
-    "unknown version": (
-        MISSING,
-        None,
-        "'7' of 'wine' is not served; served are versions ['0']",
-        request(version="7"),
-    ),
-}
-
-
-def call(channel, sent, method=PREDICT):
-    """Send bytes as they are, and return the error that comes back."""
-    with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(method)(sent, timeout=20)
-    return caught.value
+EVERYTHING = [(PREDICT, status, message, sent) for status, _, message, sent in CASES.values()] + list(
+    OTHERS.values()
+)
 
 
 @pytest.fixture(scope="module")
@@ -227,15 +26,9 @@ def channel(running):
         yield channel
 
 
-def violation(error):
-    """The violated field and its description, from the status details."""
-    packed = dict(error.trailing_metadata())["grpc-status-details-bin"]
-    status = status_pb2.Status.FromString(packed)
-    assert status.code == INVALID.value[0]
-    refused = error_details_pb2.BadRequest()
-    assert status.details[0].Unpack(refused)
-    (found,) = refused.field_violations
-    return found.field, found.description
+def rows_of_reply(channel):
+    """How many rows the reply to a good request has."""
+    return wire.PredictResponse.FromString(channel.unary_unary(PREDICT)(request(), timeout=20)).rows
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -248,14 +41,149 @@ def test_malformed_request_is_refused(channel, name):
     if field is not None:
         assert violation(error)[0] == field
         assert message in violation(error)[1]
-    assert wire.PredictResponse.FromString(channel.unary_unary(PREDICT)(request(), timeout=20)).rows == 2
+    assert rows_of_reply(channel) == 2
 
 
-def test_garbage_for_get_model_is_refused(channel):
-    """GetModel answers bytes that are no message like Predict does."""
-    error = call(channel, b"\xff\xff", GET_MODEL)
+@pytest.mark.parametrize("name", CASES)
+def test_malformed_message_ends_its_stream(channel, name):
+    """On a stream it is refused alike, and told which message it was, after the reply to the one before."""
+    status, field, message, sent = CASES[name]
+    replies = channel.stream_stream(STREAM)(iter([request(), sent, request()]), timeout=20)
+    assert wire.PredictResponse.FromString(next(replies)).rows == 2
+    with pytest.raises(grpc.RpcError) as caught:
+        next(replies)
+    error = caught.value
+    assert error.code() == status
+    assert error.details().startswith("message 1 of the stream: ")
+    assert message in error.details()
+    if field is not None:
+        assert violation(error)[0] == field
+        assert violation(error)[1].startswith("message 1 of the stream: ")
+        assert message in violation(error)[1]
+    assert rows_of_reply(channel) == 2
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_methods_refuse_alike(channel, name):
+    """GetModel, ListModels and RecordOutcome answer what is wrong as Predict does."""
+    method, status, message, sent = OTHERS[name]
+    error = call(channel, sent, method)
+    assert error.code() == status
+    assert message in error.details()
+    if status == INVALID:
+        assert violation(error) == ("", error.details())
+    assert rows_of_reply(channel) == 2
+
+
+def test_of_a_tensor_and_a_table_the_last_one_counts(channel):
+    """A message holds one of the two: what stands later in its bytes takes the other's place."""
+    ones = np.ones((1, 4), "<f4")
+    one_row = request(shape=[1, 4], data=ones.tobytes())
+    for sent, rows in ((one_row + table(), 2), (table() + one_row, 1)):
+        reply = wire.PredictResponse.FromString(channel.unary_unary(PREDICT)(sent, timeout=20))
+        assert reply.rows == rows
+
+
+def test_messages_of_random_bytes_are_never_a_fault_of_ours(channel):
+    """Good requests with bytes changed, left out and put in are answered or refused, nothing else."""
+    random = np.random.default_rng(7)
+    good = [request(), table(), CASES["costs of three rows for two"][-1]]
+    allowed = {grpc.StatusCode.OK, INVALID, grpc.StatusCode.NOT_FOUND}
+    calls = []
+    for _ in range(500):
+        sent = bytearray(good[random.integers(len(good))])
+        for _ in range(random.integers(1, 4)):
+            place = int(random.integers(len(sent)))
+            match random.integers(3):
+                case 0:
+                    sent[place] = int(random.integers(256))
+                case 1:
+                    del sent[place : place + int(random.integers(1, 5))]
+                case 2:
+                    sent[place:place] = random.bytes(int(random.integers(1, 5)))
+        calls.append((bytes(sent), channel.unary_unary(PREDICT).future(bytes(sent), timeout=30)))
+    for sent, one in calls:
+        assert one.code() in allowed, (sent, one.details())
+    assert rows_of_reply(channel) == 2
+
+
+def test_a_thousand_at_once_harm_no_good_request(channel):
+    """Wrong and good requests that wait together each get what they would get alone."""
+    predict = channel.unary_unary(PREDICT)
+    good = predict(request(), timeout=20)
+    turns = itertools.islice(itertools.cycle(EVERYTHING), 1000)
+    for turn in iter(lambda: list(itertools.islice(turns, 100)), []):
+        calls = [
+            (channel.unary_unary(method).future(sent, timeout=60), predict.future(request(), timeout=60))
+            for method, _, _, sent in turn
+        ]
+        for (_, status, message, _), (wrong, right) in zip(turn, calls, strict=True):
+            assert wrong.code() == status
+            assert message in wrong.details()
+            assert right.result() == good
+
+
+def test_more_rows_than_an_answer_may_hold_are_refused(channel):
+    """Rows × labels have a limit too, whatever is asked about them."""
+    rows = np.zeros((2**22 // 5 + 1, 4), "<f4")
+    error = call(channel, request(shape=rows.shape, data=rows.tobytes(), outputs=[3]))
     assert error.code() == INVALID
-    assert "no ordinal.v1.GetModelRequest" in error.details()
+    assert violation(error)[0] == "tensor"
+    assert "rows × labels must be at most 4194304, got 838861 × 5; send fewer" in error.details()
+    assert rows_of_reply(channel) == 2
+
+
+@pytest.fixture
+def quiet(process, wine, digits):
+    """A service process whose log somebody reads: it tells each refusal, and a full pipe would hold it."""
+    service = process(wine.path, digits.path, env={"MALLOC_ARENA_MAX": "1"})
+    service.at = service.address()
+    log = threading.Thread(target=collections.deque, args=(service.popen.stderr, 1))
+    log.start()
+    yield service
+    service.popen.terminate()
+    log.join()
+    assert service.popen.wait(timeout=30) == 0
+
+
+def memory(service, which="VmRSS"):
+    """MiB that a process holds, or with VmHWM has held at most."""
+    status = Path(f"/proc/{service.popen.pid}/status").read_text()
+    return int(re.search(rf"^{which}:\s+(\d+) kB$", status, re.MULTILINE)[1]) / 1024
+
+
+@pytest.mark.slow
+def test_ten_thousand_leave_the_memory_as_it_was(quiet):
+    """All of them round and round take no memory that is not given back, and the service stays well."""
+    early, late = [], []  # the least of many: what waits for the collector comes and goes
+    with grpc.insecure_channel(quiet.at) as channel:
+        for number, (method, status, message, sent) in enumerate(
+            itertools.islice(itertools.cycle(EVERYTHING), 10_000), start=1
+        ):
+            error = call(channel, sent, method)
+            assert error.code() == status
+            assert message in error.details()
+            if 1_500 < number <= 2_000:
+                early.append(memory(quiet))
+            elif number > 9_500:
+                late.append(memory(quiet))
+        assert rows_of_reply(channel) == 2
+    assert min(late) - min(early) < 6
+
+
+@pytest.mark.slow
+def test_large_refusals_do_not_pile_up(quiet):
+    """A refused request is forgotten at once, and not when the garbage collector comes by."""
+    rows = np.zeros((1_000_000, 4), "<f4")
+    rows[-1, -1] = np.nan
+    sent = request(shape=rows.shape, data=rows.tobytes())
+    with grpc.insecure_channel(quiet.at, options=[("grpc.max_send_message_length", -1)]) as channel:
+        assert rows_of_reply(channel) == 2
+        before = memory(quiet)
+        for _ in range(60):
+            assert "got nan at row 999999, feature 'pH'" in call(channel, sent).details()
+        assert rows_of_reply(channel) == 2
+    assert memory(quiet, "VmHWM") - before < 30 * len(sent) / 2**20
 
 
 def test_unknown_method_is_unimplemented(channel):
