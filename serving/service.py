@@ -80,7 +80,7 @@ class OrdinalService:
             def answer() -> bytes:
                 try:
                     return method(repository, calls.parsed(kind, received)).SerializeToString()
-                except Exception as error:  # whatever it is, whoever waits is told
+                except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
                     raise calls.failure(name, "", error) from None
 
             return self._batching.call(answer)

@@ -126,6 +126,37 @@ def interval(scores: Row, tau: float, ring: bool) -> tuple[int, int]:
     return first, last
 
 
+def closest_choice(p: Row, ring: bool) -> float:
+    """Return by how little a choice of `greedy_scores` was made: of the mode, or between two neighbours."""
+    count = len(p)
+    low = high = max(range(count), key=lambda k: (p[k], -k))
+    closest = min(p[low] - p[k] for k in range(count) if k != low)
+    for _ in range(count - 2):
+        below, above = low - 1, high + 1
+        if ring or (below >= 0 and above < count):
+            closest = min(closest, abs(p[below % count] - p[above % count]))
+            down = p[below % count] >= p[above % count]
+        else:
+            down = above == count
+        low, high = (below, high) if down else (low, above)
+    return closest
+
+
+def distance_from_cut(p: Row, values: Row, period: float) -> float:
+    """Return the arc from the point opposite the mean to the nearest label, in turns, times the resultant.
+
+    Near 0 a ring may be cut open on either side of that label.
+    """
+    mean, resultant = circular_mean(p, values, period)
+    away = [(value - mean - period / 2) % period for value in values]
+    return min(min(one, period - one) for one in away) / period * resultant
+
+
+def mean(passes: Sequence[Row]) -> list[float]:
+    """Return the mean over passes."""
+    return [sum(p[k] for p in passes) / len(passes) for k in range(len(passes[0]))]
+
+
 def uncertainty(passes: Sequence[Row], ring: bool) -> tuple[float, float]:
     """Return mean_s F_s(1 − F_s) and mean_s (F_s − F)², over all thresholds, or all arcs of a ring."""
     count = len(passes[0])

@@ -60,7 +60,9 @@ def demo(root: Path, folder: Path) -> str:
 
 def test_the_demo_ends_with_ten_answers_and_the_commands_to_go_on(demo: str) -> None:
     """One line for each digit, then how to open both UIs on this run."""
-    lines = re.findall(r"│\s+(\d) │\s+\d │\s+[01]\.\d{3} │\s+\d\.\d\d │\s+\d │\s+\d │\s+\d(?: … \d)? │", demo)
+    lines = re.findall(
+        r"│\s+(\d) │\s+\d │\s+[01]\.\d{3} │\s+\d\.\d\d │\s+\d │\s+\d │\s+\d(?: … \d)? │", demo
+    )
     assert lines == list("0123456789")
     assert re.search(r"mlflow ui --port 5000 --backend-store-uri sqlite:///\S+/mlflow\.db", demo)
     assert re.search(r"http://127\.0\.0\.1:5000/#/experiments/\d+/runs/[0-9a-f]{32}", demo)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from pipeline import ensemble, models, preprocess, sweep, train
 from pipeline.calibration import Distortion, Scaling
@@ -54,14 +55,42 @@ def export_untrained(config: Config, data: Dataset, folder: Path) -> Exported:
 
 def export(network: keras.Model, config: Config, data: Dataset, trial: Trial, folder: Path) -> Exported:
     """Write the artifact of a network of rows to `(batch, K)` log-probabilities."""
-    topology = data.labels.topology
     model = ensemble.assemble(
-        [Member(network, config.model.passes, trial.seed)], Scaling.none(topology.classes)
+        [Member(network, config.model.passes, trial.seed)], Scaling.none(data.labels.count)
     )
+    return write(model, described(config, data), data, folder)
+
+
+def write(model: keras.Model, manifest: Manifest, data: Dataset, folder: Path) -> Exported:
+    """Write the artifact of a model of rows to `(batch, S, K)`, with intervals by the calibration rows."""
     rows = data.parts.calibration
     p = np.exp(ensemble.answer(model, data.features[rows])).mean(axis=1)
-    conformal = Conformal.fit(p, data.y[rows], topology, config.decision.interval)
-    manifest = described(config, data)
-    path = folder / f"{config.name}.onnx"
+    conformal = Conformal.fit(p, data.y[rows], data.labels.topology, manifest.interval.kind)
+    path = folder / f"{manifest.name}.onnx"
     graph.export(model, conformal, manifest, path)
     return Exported(model, conformal, manifest, path)
+
+
+def train_briefly(config: Config, data: Dataset, trial: Trial) -> keras.Model:
+    """Return the network of a trial after some steps with its loss.
+
+    Nothing is compiled and nothing stops early, which would take seconds for steps of milliseconds.
+    """
+    keras.utils.set_random_seed(trial.seed)
+    rows = data.parts.train
+    scaling = preprocess.fit_scaling(data.features[rows])
+    network = models.build(config.model, data.spec, scaling, trial.head, data.labels.count)
+    loss = trial.build_loss(config, data)
+    weights = np.ones(data.labels.count)
+    if config.model.class_weight == "balanced":
+        weights = train.balanced(data.y[rows], data.labels.count)
+    adam = keras.optimizers.Adam(config.search.learning_rate)
+    for _ in range(config.search.epochs):
+        for batch in np.array_split(rows, -(-len(rows) // config.search.batch_size)):
+            y = data.y[batch]
+            with tf.GradientTape() as tape:
+                log_p = network(data.features[batch], training=True)
+                value = loss(y, log_p, sample_weight=weights[y].astype(np.float32))
+            variables = network.trainable_variables
+            adam.apply(tape.gradient(value, variables), variables)
+    return network

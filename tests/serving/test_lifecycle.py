@@ -157,7 +157,7 @@ def test_a_run_past_its_grace_does_not_hold_the_process(process, make, tmp_path)
         service.popen.send_signal(signal.SIGTERM)
         assert endless.exception(timeout=30) is not None
         assert service.end() == 0
-    assert "1 runs are not done after 0.1 s and are abandoned" in "".join(service.log)
+    assert "1 requests are not done after 0.1 s and are abandoned" in "".join(service.log)
 
 
 def test_two_services_on_one_port_are_refused(running, wine, command):
