@@ -1,10 +1,9 @@
 """What a decision costs beside the network that it rests on: `make bench`.
 
 One MLP 64-64 over 20 numbers, K = 10, on one core of the CPU: exported bare (rows to probabilities), and
-as artifacts that decide. All live in one process and take turns in an order that changes with each round,
-so that neither the machine's mood nor what the turn before left in its caches counts; a figure is the
-median over rounds, a ratio the median of the ratios within a round. Then the same for requests of one row
-that wait together: each by its own run, and all by one.
+as artifacts that decide. Each of these takes turns with the bare network in one process, so that the
+machine's mood does not count; a figure is the median over rounds, a ratio the median of the ratios within a
+round. Then requests of one row that wait together: each by its own run, and all by one.
 """
 
 from __future__ import annotations
@@ -40,6 +39,7 @@ from serving.batching import Question, joined, parted  # noqa: E402
 FEATURES, CLASSES, ROWS = 20, 10, 1000
 BATCHES = (1, 32, 512)
 WAITING = 32
+WARM_UP = 20
 BARS = {1: ("µs more", 40.0), 512: ("times", 2.2)}
 Run = Callable[[], object]
 KINDS = {
@@ -162,25 +162,30 @@ def waiting(path: Path) -> dict[str, Run]:
 
 
 def measured(runs: dict[str, Run], rounds: int, console: Console) -> dict[str, tuple[float, float, float]]:
-    """Return of each run its µs, how many more than those of the first, and how many times as many."""
-    for run in runs.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    random = np.random.default_rng(3)
-    for _ in track(range(rounds), "measuring", console=console, transient=True):
-        for name in random.permutation(list(runs)):
-            started = time.perf_counter()
-            runs[name]()
-            times[name].append(1e6 * (time.perf_counter() - started))
-    first = np.array(next(iter(times.values())))
-    return {
-        name: (
+    """Return of each run its µs, how many more than those of the first, and how many times as many.
+
+    Each takes turns with the first one alone: more models in one round would find their code and
+    weights gone from the processor's caches.
+    """
+    (base, first), *others = runs.items()
+    figures = {}
+    for name, run in track(others, "measuring", console=console, transient=True):
+        times = np.array([(timed(first), timed(run)) for _ in range(WARM_UP + rounds)])[WARM_UP:]
+        alone, own = times.T
+        figures.setdefault(base, (float(np.median(alone)), 0.0, 1.0))
+        figures[name] = (
             float(np.median(own)),
-            float(np.median(np.array(own) - first)),
-            float(np.median(np.array(own) / first)),
+            float(np.median(own - alone)),
+            float(np.median(own / alone)),
         )
-        for name, own in times.items()
-    }
+    return figures
+
+
+def timed(run: Run) -> float:
+    """Return the µs of one run."""
+    started = time.perf_counter()
+    run()
+    return 1e6 * (time.perf_counter() - started)
 
 
 def show(title: str, figures: dict[str, tuple[float, float, float]], console: Console) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import IntervalKind
 from pipeline.topology import Topology
+from pipeline.uncertainty import skews
 from serving.manifest import rows_needed
 
 
@@ -78,10 +79,12 @@ class Conformal:
 
     def _rank(self, coverage: tf.Tensor) -> tf.Tensor:
         count = len(self.calibration) + 1
-        # A product that is a whole number must not be rounded to above it, which would take the next score. Of
-        # more than 3,000 rows the rank of a coverage in thousandths may be one less than it should be.
+        # A product that is a whole number must not be rounded to above it, which would take the next
+        # score. Beyond 3,000 rows the rank of a coverage in thousandths may be one less than it should be.
         rank = tf.math.ceil(np.float32(count * (1 - 2e-7)) * coverage)
-        return tf.cast(tf.clip_by_value(rank, 0.0, np.float32(count)), tf.int32)
+        # One node, where `tf.clip_by_value` makes two.
+        clipped = tf.raw_ops.ClipByValue(t=rank, clip_value_min=0.0, clip_value_max=float(count))
+        return tf.cast(clipped, tf.int32)
 
     def interval(self, probabilities: tf.Tensor, coverage: tf.Tensor, topology: Topology) -> tf.Tensor:
         """Return the first and the last label of {y: score(y) ≤ τ}, which is contiguous and never empty.
@@ -115,8 +118,10 @@ class Conformal:
         above = np.maximum(np.nextafter(steps, np.float32(2)), np.finfo(np.float32).tiny)
         borders = np.stack([-steps, above], axis=1)
         borders[steps == 1] = -1, 2  # all labels, though a sum of float32 may exceed 1
-        chosen = tf.gather(tf.constant(borders), self._rank(coverage))  # (1 or batch, 2)
-        below = tf.expand_dims(_skews(probabilities), 1) < tf.expand_dims(chosen, 2)  # (batch, 2, K−1)
+        chosen = tf.gather(tf.constant(borders[:, :, np.newaxis]), self._rank(coverage))  # (…, 2, 1)
+        below = (
+            tf.expand_dims(skews(probabilities, _thresholds(probabilities)), 1) < chosen
+        )  # (batch, 2, K−1)
         return tf.cast(tf.reduce_sum(tf.cast(below, tf.float32), axis=2), tf.int64)
 
 
@@ -184,15 +189,15 @@ def _unrolled(p: tf.Tensor, ring: Topology) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _from_median(p: tf.Tensor) -> tf.Tensor:
     # One sum for both sides: rounded in two ways near ½, no label at all might have the score 0.
-    skews = _skews(p)
+    above = skews(p, _thresholds(p))
     before, after = ([[0, 0], [1, 0]], [[0, 0], [0, 1]])
-    score = tf.maximum(tf.pad(-skews, after, constant_values=-1), tf.pad(skews, before, constant_values=-1))
+    score = tf.maximum(tf.pad(-above, after, constant_values=-1), tf.pad(above, before, constant_values=-1))
     return tf.clip_by_value(score, 0, 1)  # a sum of float32 may exceed 1
 
 
-def _skews(p: tf.Tensor) -> tf.Tensor:
-    """Return 2F_k − 1 for the K−1 thresholds k: how much more lies at or below than above."""
-    return 2 * tf.matmul(p, np.triu(np.ones((p.shape[1], p.shape[1]), np.float32))[:, :-1]) - 1
+def _thresholds(p: tf.Tensor) -> NDArray[np.float64]:
+    """Return the sets {0 … k} of a line, or of a ring that is cut open, `(K, K−1)`."""
+    return Topology.of(range(p.shape[1])).sets()
 
 
 def _opposite(p: tf.Tensor, ring: Topology) -> tf.Tensor:

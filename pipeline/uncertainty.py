@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from pipeline.topology import Topology
 
@@ -30,13 +31,23 @@ def uncertainty(passes: tf.Tensor, topology: Topology) -> tf.Tensor:
         learning, ICML 2018, by the law of total variance; Gal, Ghahramani, Dropout as a Bayesian
         approximation, ICML 2016, for the passes.
     """
-    sets = topology.sets().astype(np.float32)
+    sets = topology.sets()
     if passes.shape[1] == 1:
-        chances = tf.matmul(tf.squeeze(passes, 1), sets)  # (batch, sets)
-        mean = np.array([[1, 0]], np.float32) / np.float32(sets.shape[1])  # and nothing epistemic
-        return tf.nn.relu(tf.matmul(chances * (1 - chances), np.repeat(mean, sets.shape[1], axis=0)))
-    chances = tf.matmul(passes, sets)  # (batch, S, sets)
+        skew = skews(tf.squeeze(passes, 1), sets)  # F·(1 − F) = (1 − skew²)/4
+        mean = np.repeat([[-0.25, 0]], sets.shape[1], axis=0) / sets.shape[1]  # and nothing epistemic
+        return tf.nn.relu(tf.matmul(skew * skew, mean.astype(np.float32)) + np.array([0.25, 0], np.float32))
+    chances = tf.matmul(passes, sets.astype(np.float32))  # (batch, S, sets)
     aleatoric = tf.reduce_mean(chances * (1 - chances), axis=[1, 2])
     apart = chances - tf.reduce_mean(chances, axis=1, keepdims=True)
     epistemic = tf.reduce_mean(tf.square(apart), axis=[1, 2])
     return tf.nn.relu(tf.stack([aleatoric, epistemic], axis=1))  # a sum of float32 may exceed 1
+
+
+def skews(p: tf.Tensor, sets: NDArray[np.floating]) -> tf.Tensor:
+    """Return P(y in set) − P(y not in set), `(batch, S)`, −1 … 1: by how much each outweighs its rest.
+
+    Args:
+        p: `(batch, K)`.
+        sets: `(K, S)`, columns of 0 and 1.
+    """
+    return tf.matmul(p, (2 * sets).astype(np.float32)) - 1
