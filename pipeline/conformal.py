@@ -70,20 +70,23 @@ class Conformal:
             Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005; Papadopoulos, Proedrou,
             Vovk, Gammerman, Inductive confidence machines for regression, ECML 2002.
         """
-        return tf.gather(tf.constant(self._steps()), self._rank(coverage))
+        return tf.gather(tf.constant(self._steps()), self._step(coverage))
 
     def _steps(self) -> NDArray[np.float32]:
-        """Return what a rank, counted from 1, picks; also 0 picks the first."""
-        scores = np.append(self.calibration, np.float32(1))
-        return np.append(scores[:1], scores)
+        """Return the thresholds that a coverage chooses from, rising."""
+        return np.append(self.calibration, np.float32(1))
 
-    def _rank(self, coverage: tf.Tensor) -> tf.Tensor:
-        count = len(self.calibration) + 1
-        # A product that is a whole number must not be rounded to above it, which would take the next
-        # score. Beyond 3,000 rows the rank of a coverage in thousandths may be one less than it should be.
-        rank = tf.math.ceil(np.float32(count * (1 - 2e-7)) * coverage)
+    def _step(self, coverage: tf.Tensor) -> tf.Tensor:
+        """Return which of them, counted from 0: ⌈(n + 1)·coverage⌉ − 1.
+
+        A product that is a whole number must not be rounded to above it, which would take the next score:
+        so it is made a little smaller, and then its whole part is one less than it rounded up. Beyond 3,000
+        rows the rank of a coverage in thousandths may be one less than it should be.
+        """
+        last = len(self.calibration)
+        product = np.float32((last + 1) * (1 - 2e-7)) * coverage
         # One node, where `tf.clip_by_value` makes two.
-        clipped = tf.raw_ops.ClipByValue(t=rank, clip_value_min=0.0, clip_value_max=float(count))
+        clipped = tf.raw_ops.ClipByValue(t=product, clip_value_min=0.0, clip_value_max=float(last))
         return tf.cast(clipped, tf.int32)
 
     def interval(self, probabilities: tf.Tensor, coverage: tf.Tensor, topology: Topology) -> tf.Tensor:
@@ -115,14 +118,13 @@ class Conformal:
         """
         steps = self._steps()
         # Just above τ, for both borders are strict; at 0 not a denormal, which some runtimes take for 0.
-        above = np.maximum(np.nextafter(steps, np.float32(2)), np.finfo(np.float32).tiny)
-        borders = np.stack([-steps, above], axis=1)
+        over = np.maximum(np.nextafter(steps, np.float32(2)), np.finfo(np.float32).tiny)
+        borders = np.stack([-steps, over], axis=1)
         borders[steps == 1] = -1, 2  # all labels, though a sum of float32 may exceed 1
-        chosen = tf.gather(tf.constant(borders[:, :, np.newaxis]), self._rank(coverage))  # (…, 2, 1)
-        below = (
-            tf.expand_dims(skews(probabilities, _thresholds(probabilities)), 1) < chosen
-        )  # (batch, 2, K−1)
-        return tf.cast(tf.reduce_sum(tf.cast(below, tf.float32), axis=2), tf.int64)
+        chosen = tf.gather(tf.constant(borders[:, :, np.newaxis]), self._step(coverage))  # (…, 2, 1)
+        above = skews(probabilities, _thresholds(probabilities))  # (batch, K−1)
+        below = tf.expand_dims(above, 1) < chosen  # (batch, 2, K−1)
+        return tf.reduce_sum(tf.cast(below, tf.int64), axis=2)
 
 
 def scores(probabilities: tf.Tensor, topology: Topology, kind: IntervalKind) -> tf.Tensor:
