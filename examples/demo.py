@@ -42,7 +42,11 @@ def serve_and_ask(result: dict[str, object]) -> None:
         with Client(address) as client:
             rows = least_certain(data, client)
             answer = client.predict(
-                data.features[rows], model="digits", policies=["absolute", "asymmetric"], timeout=30
+                data.features[rows],
+                model="digits",
+                policies=["absolute", "asymmetric"],
+                coverage=0.99,
+                timeout=30,
             )
         console.print(table(data, rows, answer))
         console.print(f"answered by digits version {answer.version} on {answer.provider}\n")
@@ -102,7 +106,7 @@ def table(data: Dataset, rows: list[int], answer: Prediction) -> Table:
         "expected\nvalue",
         "decision,\nabsolute cost",
         "decision, too high\ncosts 3 × too low",
-        "90 %\ninterval",
+        "99 %\ninterval",
     ):
         shown.add_column(heading, justify="right")
     absolute, asymmetric = answer.decisions["absolute"], answer.decisions["asymmetric"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -48,3 +49,12 @@ def test_the_readme_counts_methods_and_heads(root: Path) -> None:
     """The README names as many as there are."""
     readme = (root / "README.md").read_text(encoding="utf-8")
     assert f"There are {len(losses.NAMES)} methods and {len(heads.NAMES)} heads" in readme
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs"])
+def test_links_lead_to_files_that_are_there(root: Path, page: str) -> None:
+    """Every relative link of a page has its file."""
+    place = root / page
+    for text in place.glob("*.md") if place.is_dir() else [place]:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text.read_text(encoding="utf-8")):
+            assert (text.parent / target).exists(), f"{text.name} links to {target}"
