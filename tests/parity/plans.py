@@ -48,14 +48,16 @@ _HEADS: tuple[Any, ...] = ("stick_breaking", "binomial", "poisson", "unimodal", 
 """Those that no method brings along."""
 
 
-def _of_methods(*, ring: bool) -> list[Plan]:
+def _of_methods(*, ring: bool) -> dict[str, Plan]:
     """Every method, on a ring every one that may be there, on its own head or the softmax."""
     kind = "ring" if ring else "line"
-    return [
-        Plan(f"{kind}-{method.name}", ((method.name, "softmax"),), "table", ring, KINDS[number % 2])
+    return {
+        method.name: Plan(
+            f"{kind}-{method.name}", ((method.name, "softmax"),), "table", ring, KINDS[number % 2]
+        )
         for number, method in enumerate(losses.METHODS)
         if method.ring or not ring
-    ]
+    }
 
 
 _LINE = [
@@ -111,14 +113,20 @@ _RING = [
         scaling="vector",
     ),
 ]
-PLANS = [*_of_methods(ring=False), *_LINE, *_RING]
-"""Each method alone on a line; on a ring each family, some of them in one ensemble; each head."""
-
 _FAMILIES = {method.loss: method for method in losses.METHODS if not method.head}
+_ON_LINE = _of_methods(ring=False)
+_ALONE = {method.name for method in _FAMILIES.values()} | {one.name for one in losses.METHODS if one.head}
+PLANS = [*(plan for name, plan in _ON_LINE.items() if name in _ALONE), *_LINE, *_RING]
+"""Each class of losses alone on a line; on a ring too, some of them in one ensemble; each head."""
+
 _ON_HEADS = [
     Plan(f"{method.name}-{number}", ((method.name, head),), interval=KINDS[number % 2])
     for method in _FAMILIES.values()
     for number, head in enumerate(_HEADS)
 ]
-MORE_PLANS = [*_of_methods(ring=True), *_ON_HEADS]
-"""Each method that may be there alone on a ring; one of each class of losses on each of those heads."""
+MORE_PLANS = [
+    *(plan for name, plan in _ON_LINE.items() if name not in _ALONE),
+    *_of_methods(ring=True).values(),
+    *_ON_HEADS,
+]
+"""Every other method alone on a line, each on a ring; each class of losses on each of those heads."""

@@ -66,7 +66,7 @@ def _compare(
 
 
 @pytest.mark.parametrize("name", IDENTITIES)
-@settings(max_examples=120)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_any_probabilities_costs_and_coverages(
     name: str, data: st.DataObject, cases: dict[str, Case], client: Client
@@ -84,7 +84,7 @@ def test_any_probabilities_costs_and_coverages(
 
 
 @pytest.mark.parametrize("name", TRAINED)
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_any_rows_of_a_trained_network(
     name: str, data: st.DataObject, cases: dict[str, Case], client: Client

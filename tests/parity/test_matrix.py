@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from parity import answers
 from parity.answers import ALL, Costs, Wanted
 from parity.cases import FEATURES, Case, Workshop
-from parity.plans import PLANS
+from parity.plans import MORE_PLANS, PLANS
 from servers import run_server
 
 from pipeline import heads, losses
@@ -159,10 +159,12 @@ def test_calibration_scores_are_the_oracles(name: str, matrix: dict[str, Case]) 
 
 
 def test_nothing_is_left_out(matrix: dict[str, Case]) -> None:
-    """Every method, on a ring every class of those that may be there, every head, all that follows them."""
+    """Every class of losses, on a ring of those that may be there, every head, all that follows them."""
     manifests = [case.manifest for case in matrix.values()]
     members = [member for manifest in manifests for member in manifest.members]
-    assert {member.loss.name for member in members} == set(losses.NAMES)
+    named = {one.members[0][0] for one in (*PLANS, *MORE_PLANS)}
+    assert named == set(losses.NAMES)
+    assert {losses.method(one.loss.name).loss for one in members} == {one.loss for one in losses.METHODS}
     assert {member.head.name for member in members} == set(heads.NAMES)
     on_rings = [manifest for manifest in manifests if manifest.topology.kind == "cyclic"]
     of_rings = {losses.method(one.loss.name).loss for manifest in on_rings for one in manifest.members}

@@ -139,6 +139,7 @@ UNDER_XLA = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mixed_precision")
 @pytest.mark.parametrize(
     ("method", "topology"), UNDER_XLA, ids=[f"{method.name}-{t.kind}" for method, t in UNDER_XLA]

@@ -39,6 +39,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters", "gap", "kept"),
     CASES,
@@ -67,6 +68,7 @@ def test_the_squared_error_alone_is_proper_but_not_strictly() -> None:
 PROPER_ON_A_RING = ("cross_entropy", "brier", "expected_value", "rps", "cumulative_cross_entropy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [5, 6])
 @pytest.mark.parametrize("name", PROPER_ON_A_RING)
 def test_scores_over_all_cuts_of_a_ring_are_strictly_proper(name: str, classes: int) -> None:
