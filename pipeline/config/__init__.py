@@ -1,15 +1,12 @@
-"""The configuration of one model: `models.py` says what may be in it, `reading.py` reads it."""
+"""The configuration of one model: `models.py`, `decision.py` say what may be in it, `reading.py` reads it."""
 
+from pipeline.config.decision import BuiltInProfile, Decision, IntervalKind, Profile
 from pipeline.config.models import (
     BUILT_IN,
-    BuiltInProfile,
     Config,
     Data,
-    Decision,
-    IntervalKind,
     Model,
     Named,
-    Profile,
     Search,
     Split,
     Tracking,
