@@ -1,4 +1,4 @@
-"""The configuration of one model: `models.py`, `decision.py` say what may be in it, `reading.py` reads it."""
+"""The configuration of one model: what may be in it, `models.py` and `decision.py`, and `reading.py`."""
 
 from pipeline.config.decision import BuiltInProfile, Decision, IntervalKind, Profile
 from pipeline.config.models import (
