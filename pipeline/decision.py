@@ -12,6 +12,9 @@ from pipeline.conformal import Conformal
 from pipeline.topology import Topology
 from pipeline.uncertainty import uncertainty
 
+FOLD = "fold_policies"
+"""Name of the node in the graph that puts all policies side by side."""
+
 
 class Outputs(TypedDict):
     """The outputs of the graph, by their names in the artifact."""
@@ -81,7 +84,7 @@ def expected_costs(probabilities: tf.Tensor, cost: tf.Tensor) -> tf.Tensor:
     """
     shape = tf.shape(cost, out_type=tf.int64)
     by_label = tf.transpose(cost, [0, 2, 1, 3])  # (1 or batch, K, P, A)
-    folded = tf.reshape(by_label, tf.concat([shape[:1], [cost.shape[2], -1]], axis=0))
+    folded = tf.reshape(by_label, tf.concat([shape[:1], [cost.shape[2], -1]], axis=0), name=FOLD)
     product = tf.matmul(probabilities, folded)  # (batch, 1, P·A)
     return tf.reshape(product, tf.concat([[-1], tf.gather(shape, [1, 3])], axis=0))
 

@@ -17,6 +17,7 @@ from onnx import numpy_helper
 
 from pipeline import decision
 from pipeline.conformal import Conformal
+from pipeline.export.simplify import simplify
 from pipeline.topology import Topology
 from serving import seal
 from serving.manifest import KEY, Input, Manifest
@@ -82,6 +83,7 @@ def export(model: keras.Model, conformal: Conformal, manifest: Manifest, path: P
         )
     graph = graph_model.graph
     graph.name = manifest.name
+    simplify(graph)
     _name_dimensions(graph)
     # An initializer with the name of an input is that input's default.
     for name, default in defaults(manifest).items():
