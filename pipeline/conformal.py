@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pipeline.config import IntervalKind
 from pipeline.topology import Topology
 from pipeline.uncertainty import skews
-from serving.manifest import rows_needed
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ class Conformal:
     def scores(self, probabilities: tf.Tensor, topology: Topology) -> tf.Tensor:
         """Return `scores` of its own kind."""
         return scores(probabilities, topology, self.kind)
-
-    @staticmethod
-    def rows_needed(coverage: float) -> int:
-        """Return the fewest calibration rows with which an interval need not hold every label."""
-        return rows_needed(coverage)
 
     def threshold(self, coverage: tf.Tensor) -> tf.Tensor:
         """Return τ: the ⌈(n + 1)·coverage⌉-th smallest calibration score, or 1 where there are not so many.

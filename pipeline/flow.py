@@ -29,7 +29,7 @@ from pipeline.sweep import Trial
 from pipeline.tracking import registry
 from pipeline.tracking.runs import Experiment, Run
 from serving.artifact import Artifact
-from serving.manifest import Manifest
+from serving.manifest import Manifest, rows_needed
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def export_best(
     calibrated = calibrate.calibrate([one.member(config.model.passes) for one in chosen], data)
     log_calibration(run, calibrated, config, data, "champion")
     conformal = calibrate.conformal(calibrated.model, config.decision.interval, data)
-    needed = conformal.rows_needed(config.decision.coverage)
+    needed = rows_needed(config.decision.coverage)
     if len(conformal.calibration) < needed:
         log.warning(
             "%d calibration rows are too few for intervals of %g: each holds every label; %d are needed",

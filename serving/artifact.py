@@ -23,7 +23,7 @@ CUDA = "CUDAExecutionProvider"
 _NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  # Linux, WSL2
 
 MOST_ROWS = 1024
-"""Rows of one run: larger batches are no faster, and memory is bounded."""
+"""Rows of one run: larger ones are hardly faster, and memory must not grow with a batch."""
 
 _ONNX_TYPE = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 

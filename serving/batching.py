@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.artifact import Answer, Artifact
+from serving.errors import OrdinalError
 from serving.rows import Rows
 
 _MOST_TAKEN = 64  # requests
@@ -132,11 +133,11 @@ class Batching:
         taken = self._take()
         try:
             self._answer_all(taken)
-        except Exception as error:  # nobody shall wait for ever, whatever is wrong with this code
+        except Exception:  # nobody shall wait for ever, whatever is wrong with this code
             logger.exception("requests were left without an answer")
             for one in taken:
-                if not one.future.done() and not one.future.cancel():
-                    one.future.set_exception(error)
+                if not one.future.done():
+                    one.future.set_exception(OrdinalError("internal error; the service's log tells more"))
 
     def _answer_all(self, taken: Sequence[_Waiting]) -> None:
         groups: dict[Hashable, list[_Asked]] = {}

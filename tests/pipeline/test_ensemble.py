@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from trained import Exported, export_untrained
 
-from pipeline import conformal, dropout, ensemble
+from pipeline import dropout, ensemble
 from pipeline.calibration import Distortion, Scaling
 from pipeline.config import Config
 from pipeline.conformal import Conformal
@@ -18,6 +18,7 @@ from pipeline.ensemble import Member
 from pipeline.errors import Diverged, InputError
 from pipeline.export import graph, verify
 from serving.artifact import Artifact
+from serving.manifest import rows_needed
 
 ROWS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
 
@@ -133,4 +134,4 @@ def test_an_ensemble_with_all_that_is_undone_exports(
     intervals = Conformal("central", np.linspace(0, 0.9, 50, dtype=np.float32))
     graph.export(model, intervals, exported.manifest, tmp_path / "several.onnx")
     assert verify.verify(tmp_path / "several.onnx", model, intervals, data.features) < verify.TOLERANCE
-    assert conformal.Conformal.rows_needed(0.9) == 9
+    assert rows_needed(0.9) == 9

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from serving.artifact import Answer, Artifact
 from serving.batching import Batching, Question, joined, parted
-from serving.errors import InvalidRequest
+from serving.errors import InvalidRequest, OrdinalError
 from serving.wire import ordinal_pb2 as wire
 from serving.wire import ordinal_pb2_grpc
 
@@ -439,6 +439,25 @@ class Refused(Work):
     def failure(self, error):
         """Tell the error itself, as the service does of those of its tree."""
         return error
+
+
+class Broken(Refused):
+    """A request whose refusal fails too."""
+
+    def failure(self, error):
+        """Fail."""
+        raise ZeroDivisionError("a secret") from error
+
+
+def test_nobody_waits_for_ever_where_the_code_itself_is_wrong(ask, batching_of, caplog):
+    """Whoever was taken along is told, no more than that there is something in the log."""
+    with batching_of() as submit:
+        futures = [submit(Broken("wrong")), submit(Work(ask(2)))]
+    for future in futures:
+        error = future.exception(LONG)
+        assert type(error) is OrdinalError
+        assert "secret" not in str(error)
+    assert "a secret" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [Work, Refused])
