@@ -92,7 +92,8 @@ def predict(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Rows: .csv with a header, .npy, .npz (one array, or `rows`) or .json (a list)."
+            help="Rows: .csv with a header, .json (a list of lists, or of objects), .npy or .npz (one "
+            "array, or `rows`)."
         ),
     ],
     address: _Address = _ADDRESS,
@@ -115,13 +116,12 @@ def predict(
     from serving.client import Client
     from serving.rows_file import read_rows
 
-    if not file.exists():  # before the service is asked for the input's type
+    if not file.exists():  # before the service is asked for the inputs' types
         from serving.errors import InvalidRequest
 
         raise InvalidRequest("", f"{file}: no such file")
     with Client(address) as client:
-        (spec, *_) = client.model(model, version).inputs
-        rows = read_rows(file, spec)
+        rows = read_rows(file, client.model(model, version).inputs)
         answer = client.predict(rows, model, version, policy or (), coverage, timeout=60)
     sys.stdout.write(show.as_json(answer) if json else show.as_table(answer))
 

@@ -25,7 +25,7 @@ _NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  # Linux, WSL2
 MOST_ROWS = 1024
 """Rows of one run: larger ones are hardly faster, and memory must not grow with a batch."""
 
-_ONNX_TYPE = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+_ONNX_TYPE = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "string": "tensor(string)"}
 
 
 class Answer(NamedTuple):
@@ -100,7 +100,8 @@ class Artifact:
         """Answer a batch; a large one by several runs, so that memory does not grow with it.
 
         Args:
-            rows: An array for each of `manifest.inputs`: shape `(batch, *shape)`, its dtype.
+            rows: An array for each of `manifest.inputs`: shape `(batch, *shape)`, its dtype; of a string
+                objects, each a `str`, since onnxruntime makes a text of anything else.
             cost: `(1 or batch, P, K, A)`, `cost[policy, true label, action]`; a policy with fewer actions
                 is padded with `manifest.PADDING`. Left out, the default profile decides.
             coverage: `(1 or batch,)`, of the interval, in (0, 1). Left out, `manifest.interval.coverage`.
@@ -165,10 +166,8 @@ class Artifact:
             )
 
     def _probe(self) -> None:
-        """Run one row from the middle of what was seen in training; also warms the session up."""
-        row: dict[str, NDArray[np.generic]] = {
-            spec.name: _middle_row(spec) for spec in self.manifest.inputs
-        }
+        """Run one row of what was seen in training; also warms the session up."""
+        row: dict[str, NDArray[np.generic]] = {s.name: _seen_row(s) for s in self.manifest.inputs}
         try:
             probabilities = self.run(row).probabilities
         except Exception as error:  # onnxruntime raises bare classes of its own for each failure
@@ -200,7 +199,10 @@ def _whole(parts: Sequence[Answer]) -> Answer:
     return Answer(*(None if each[0] is None else np.concatenate(each) for each in outputs))  # type: ignore[arg-type]
 
 
-def _middle_row(spec: Input) -> NDArray[np.generic]:
+def _seen_row(spec: Input) -> NDArray[np.generic]:
+    """Return `(1, *shape)`: the middle of the ranges, or the first category of each feature."""
+    if spec.dtype == "string":
+        return np.array([[categories[0] for categories in spec.categories]], np.object_)
     middle = np.array([(low + high) / 2 for low, high in spec.ranges])
     return np.broadcast_to(middle, spec.shape).astype(spec.dtype)[np.newaxis]
 

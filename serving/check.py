@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ _RUNS = 50
 _ENOUGH = 2.0  # seconds for each batch size, after which a slow model's runs are cut off
 _FEWEST = 5
 _ALONE = 4  # rows that are answered once more by themselves
+_SOME = 0.1  # of the rows, that have no value or an unknown one
 
 Rows = Mapping[str, NDArray[np.generic]]
 
@@ -99,7 +100,7 @@ async def check(model: str, settings: Settings, seed: int = 0) -> Checked:
 
 
 def check_answers(artifact: Artifact, random: np.random.Generator) -> None:
-    """Check what the graph says about random rows within the ranges seen in training, under every profile.
+    """Check what the graph says about random rows like those seen in training, under every profile.
 
     Raises ArtifactError, naming what an answer must be, and what it was.
     """
@@ -206,14 +207,39 @@ def _rows(manifest: Manifest, batch: int, random: np.random.Generator) -> Rows:
 
 def _drawn(spec: Input, batch: int, random: np.random.Generator) -> NDArray[np.generic]:
     """Return `(batch, *shape)`, uniform within the ranges; a tenth of it missing where that is allowed."""
+    if spec.dtype == "string":
+        return _drawn_texts(spec, batch, random)
     low, high = np.array(spec.ranges, np.float32).T
     share = random.random((batch, *spec.shape), np.float32)
     drawn: NDArray[np.float32] = (1 - share) * low + share * high
     if spec.dtype == "uint8":
         return np.rint(drawn).astype(np.uint8)
-    if spec.missing_allowed:
-        drawn[random.random(drawn.shape) < 0.1] = np.nan
+    if spec.missing:
+        may_miss = np.isin(spec.features, spec.missing)
+        drawn[(random.random(drawn.shape) < _SOME) & may_miss] = np.nan
     return drawn
+
+
+def _drawn_texts(spec: Input, batch: int, random: np.random.Generator) -> NDArray[np.object_]:
+    """Return `(batch, features)`: any category; a tenth unknown, then a tenth missing, where allowed."""
+    drawn = np.empty((batch, *spec.shape), np.object_)
+    absent = np.array(("", *spec.missing_texts), np.object_)
+    for feature, (name, categories) in enumerate(zip(spec.features, spec.categories, strict=True)):
+        texts = random.choice(np.array(categories, np.object_), batch)
+        if spec.unknown_allowed:
+            texts[random.random(batch) < _SOME] = _unlike({*categories, *absent})
+        if name in spec.missing:
+            texts = np.where(random.random(batch) < _SOME, random.choice(absent, batch), texts)
+        drawn[:, feature] = texts
+    return drawn
+
+
+def _unlike(known: Set[str]) -> str:
+    """Return a text that is not among those."""
+    text = "unknown"
+    while text in known:
+        text += "?"
+    return text
 
 
 def _timing(artifact: Artifact, rows: Rows) -> Timing:

@@ -74,7 +74,10 @@ class Client:
         Args:
             rows: `(rows, *shape)`, `shape` being that of the model's input; float32 or uint8, as the model
                 has it, other floats being sent as float32. Or a table: each feature's name with its
-                column, in any order.
+                column, in any order, and the only way for categories. A column is numbers, booleans being 0
+                and 1, or texts. None stands for a missing value of either, NaN too: it is sent as NaN among
+                numbers and as an empty text among texts. A column of None alone is taken for texts, so that
+                one of numbers is written with NaN.
             model: Name; empty for the only model served.
             version: Number or alias; empty for the champion, or the only version served.
             policies: Names of the model's cost profiles, or policies of your own; as many decisions come
@@ -85,7 +88,8 @@ class Client:
             timeout: Seconds to wait; None for ever.
 
         Raises:
-            TypeError: Rows of integers other than uint8, or of something else than numbers.
+            TypeError: Rows of integers other than uint8, or of something else than numbers; a column of
+                something else than numbers or texts, or of both.
             ValueError: A policy whose cost does not fit its actions, an unknown output.
             InvalidRequest: The service refuses the request; `field` names the part that is wrong.
             ModelNotFound: No such model or version is served.

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from serving.closed import Closed
 from serving.errors import ArtifactError
+from serving.inputs import Input as Input
+from serving.quote import listed
 
 KEY = "ordinal"
 SCHEMA_VERSION: Literal[1] = 1
@@ -19,16 +23,7 @@ ABSTAIN = "abstain"
 """Name of the action that leaves the decision to somebody else."""
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        field_title_generator=lambda name, _: name.replace("_", " "),
-    )
-
-
-class Topology(_Closed):
+class Topology(Closed):
     """How the labels are arranged."""
 
     kind: Literal["linear", "cyclic"] = "linear"
@@ -43,40 +38,7 @@ class Topology(_Closed):
         return self
 
 
-class Input(_Closed):
-    """One input of the graph, without its batch dimension."""
-
-    name: Literal["numeric", "image"]
-    dtype: Literal["float32", "uint8"]
-    shape: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
-    features: tuple[str, ...] = Field(
-        default=(),
-        description="Column names in order; empty for images.",
-        json_schema_extra={"uniqueItems": True},
-    )
-    ranges: tuple[tuple[float, float], ...] = Field(
-        description="Lowest and highest value seen in training: one pair a feature, or one for an image."
-    )
-    missing_allowed: bool = False
-
-    @model_validator(mode="after")
-    def _features_fit(self) -> Self:
-        if len(set(self.features)) != len(self.features):
-            raise ValueError(f"two features have the same name: {list(self.features)}")
-        if self.name == "numeric":
-            if len(self.shape) != 1 or len(self.features) != self.shape[0]:
-                raise ValueError(
-                    f"a numeric input names each feature: shape {list(self.shape)}, "
-                    f"{len(self.features)} names"
-                )
-            if len(self.ranges) != self.shape[0]:
-                raise ValueError(f"{self.shape[0]} features but {len(self.ranges)} ranges")
-        elif len(self.shape) != 3 or self.features or len(self.ranges) != 1:
-            raise ValueError("an image is [height, width, channels], with one range and no feature names")
-        return self
-
-
-class Profile(_Closed):
+class Profile(Closed):
     """A named cost matrix, `cost[true label][action]`."""
 
     actions: tuple[str, ...] = Field(min_length=2, json_schema_extra={"uniqueItems": True})
@@ -94,14 +56,14 @@ class Profile(_Closed):
         return self
 
 
-class TrainedWith(_Closed):
+class TrainedWith(Closed):
     """A loss or a head, with the parameters it had."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default={})
 
 
-class Member(_Closed):
+class Member(Closed):
     """One of the networks that answer together."""
 
     loss: TrainedWith
@@ -113,7 +75,7 @@ class Member(_Closed):
     run_id: str = Field(description="The MLflow run of its training.")
 
 
-class Quality(_Closed):
+class Quality(Closed):
     """How far probabilities could be trusted, on rows that calibration was not fitted on."""
 
     nll: float
@@ -122,7 +84,7 @@ class Quality(_Closed):
     threshold_ece: float
 
 
-class Calibration(_Closed):
+class Calibration(Closed):
     """Each pass is softmax(slopes·log p + offsets), after what was undone; then passes are averaged."""
 
     method: Literal["none", "temperature", "vector"] = "none"
@@ -135,7 +97,7 @@ class Calibration(_Closed):
     after: Quality | None = None
 
 
-class Interval(_Closed):
+class Interval(Closed):
     """How the interval of labels is made."""
 
     kind: Literal["central", "greedy"] = "central"
@@ -150,7 +112,7 @@ def rows_needed(coverage: float) -> int:
     return math.ceil(coverage / (1 - coverage) - 1e-9)  # but for rounding
 
 
-class Provenance(_Closed):
+class Provenance(Closed):
     """Where the artifact comes from."""
 
     data_fingerprint: str = Field(description="SHA-256 of the checked data and its split.")
@@ -165,7 +127,7 @@ def _whole_number(value: object) -> object:
     return value
 
 
-class Manifest(_Closed):
+class Manifest(Closed):
     """Everything a loader needs to know about the graph beside it."""
 
     schema_version: Annotated[Literal[1], BeforeValidator(_whole_number)] = SCHEMA_VERSION
@@ -206,6 +168,10 @@ class Manifest(_Closed):
             )
         if len({i.name for i in self.inputs}) != len(self.inputs):
             raise ValueError(f"two inputs have the same name: {[i.name for i in self.inputs]}")
+        features = Counter(feature for spec in self.inputs for feature in spec.features)
+        twice = [feature for feature, times in features.items() if times > 1]
+        if twice:
+            raise ValueError(f"a feature belongs to one input, and {listed(twice)} to several")
         for name, profile in self.profiles.items():
             if len(profile.cost) != count:
                 raise ValueError(f"profile {name!r} has {len(profile.cost)} rows for {count} labels")
@@ -259,9 +225,15 @@ RULES = (
     "values rise from label to label",
     "a cyclic topology has a period, a linear one has none",
     "a period is longer than the way from the first value to the last",
-    "the input 'numeric' has a shape of one number, and that many features and ranges",
-    "the input 'image' has a shape of three numbers, no features, and one range",
+    "the input 'numeric' is float32 and has a shape of one number, and that many features and ranges",
+    "the input 'categorical' is string and has a shape of one number, and that many features and lists of "
+    "categories, but no ranges",
+    "the input 'image' is float32 or uint8 and has a shape of three numbers, no features, and one range",
+    "only the input 'categorical' has categories, and only it may refuse unknown ones",
+    "missing names features of its own input",
+    "no category stands for a missing value",
     "no two inputs have the same name",
+    "no two inputs have a feature of the same name",
     "a profile has a row of costs for each label",
     "a row of costs has one for each action",
     "default_profile is the name of one of the profiles",

@@ -14,13 +14,27 @@ from serving.wire import ordinal_pb2 as wire
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """What a model wants to be fed: `(rows, *shape)` of `dtype`, NaN only where `missing_allowed`."""
+    """What a model wants to be fed: `(rows, *shape)` of `dtype`.
+
+    Attributes:
+        name: `"numeric"` or `"categorical"` for tables, which may want both, `"image"` for images.
+        dtype: `"float32"`, `"uint8"`, or of categories `"string"`.
+        shape: Of one row.
+        features: Names of the columns; empty for images.
+        missing: Those of `features` whose values may be missing: NaN, or of categories an empty text.
+        missing_texts: What else stands for a missing value, in columns of categories and in files of rows.
+        categories: Of categories only: for each of `features` those seen in training.
+        unknown_allowed: Of categories only: whether others are taken, as unknown to the model, or refused.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    features: tuple[str, ...]
-    missing_allowed: bool
+    features: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    missing_texts: tuple[str, ...] = ()
+    categories: tuple[tuple[str, ...], ...] = ()
+    unknown_allowed: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +116,10 @@ def _input(message: wire.Input) -> Input:
         dtype=wire.DataType.Name(message.dtype).lower(),
         shape=tuple(message.shape),
         features=tuple(message.features),
-        missing_allowed=message.missing_allowed,
+        missing=tuple(message.missing),
+        missing_texts=tuple(message.missing_texts),
+        categories=tuple(tuple(one.names) for one in message.categories),
+        unknown_allowed=message.unknown_allowed,
     )
 
 

@@ -38,7 +38,7 @@ def page(checked: Checked) -> str:
     sections: dict[str, Iterable[RenderableType]] = {
         f"{_plain(checked.name)} {version}": [_file(checked)],
         "Labels": [_labels(manifest)],
-        "Inputs": [_input(spec) for spec in manifest.inputs],
+        "Inputs": _inputs(manifest),
         "Costs of actions, by true label": [_costs(manifest, console)],
         "Members": _members(manifest),
         "Calibration": _calibration(manifest.calibration),
@@ -77,17 +77,45 @@ def _labels(manifest: Manifest) -> Table:
     )
 
 
+def _inputs(manifest: Manifest) -> Iterator[RenderableType]:
+    for place, spec in enumerate(manifest.inputs):
+        if place:
+            yield Text()
+        yield _input(spec)
+
+
 def _input(spec: Input) -> RenderableType:
     shape = ", ".join(["batch", *map(str, spec.shape)])
-    missing = "allowed" if spec.missing_allowed else "not allowed"
-    head = f"{spec.name}: {spec.dtype} [{shape}], missing values {missing}"
+    allowed = f"allowed in {len(spec.missing)} of {len(spec.features)} features"
+    head = (
+        f"{spec.name}: {spec.dtype} [{shape}], missing values {allowed if spec.missing else 'not allowed'}"
+    )
     if not spec.features:
         ((low, high),) = spec.ranges
         return Text(f"{head}, seen in training {low:g} … {high:g}")
-    table = _table("feature", "lowest in training", "highest")
-    for name, (low, high) in list(zip(spec.features, spec.ranges, strict=True))[:_MOST]:
-        table.add_row(Text(_plain(name)), f"{low:g}", f"{high:g}")
+    if spec.missing and spec.missing_texts:
+        head += f", also as {_some([repr(_plain(text)) for text in spec.missing_texts])}"
+    if spec.name == "categorical":
+        head += f", unknown categories {'allowed' if spec.unknown_allowed else 'not allowed'}"
+        columns = ["categories in training"]
+        seen = [[_some([_category(one) for one in categories])] for categories in spec.categories[:_MOST]]
+    else:
+        columns = ["lowest in training", "highest"]
+        seen = [[f"{low:g}", f"{high:g}"] for low, high in spec.ranges[:_MOST]]
+    may_miss = frozenset(spec.missing)
+    if may_miss:
+        columns = ["missing", *columns]
+    table = _table("feature", *columns, numbers=spec.name == "numeric")
+    for name, cells in zip(spec.features, seen, strict=False):
+        gap = [Text("allowed" if name in may_miss else "no")] if may_miss else []
+        table.add_row(Text(_plain(name)), *gap, *map(Text, cells))
     return Group(Text(head), "", table, *_left_out(len(spec.features), "features"))
+
+
+def _category(text: str) -> str:
+    """Return it plain, or in quotes where blanks or a comma would be misread."""
+    text = _plain(text)
+    return repr(text) if text != text.strip() or "," in text else text
 
 
 def _costs(manifest: Manifest, console: Console) -> Columns:

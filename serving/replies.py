@@ -92,7 +92,10 @@ def description(served: Served) -> wire.Model:
                 dtype=WIRE_DTYPES[spec.dtype],
                 shape=spec.shape,
                 features=spec.features,
-                missing_allowed=spec.missing_allowed,
+                missing=spec.missing,
+                missing_texts=spec.missing_texts,
+                categories=[wire.Categories(names=names) for names in spec.categories],
+                unknown_allowed=spec.unknown_allowed,
             )
             for spec in manifest.inputs
         ],

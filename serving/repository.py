@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.artifact import Artifact, Device
+from serving.entries import Inputs
 from serving.errors import ArtifactError, ModelNotFound
 from serving.policies import Rule, profile_rules, stacked_cost
 from serving.quote import listed, quoted
@@ -31,6 +32,7 @@ class Served:
     profiles: Mapping[str, Rule]
     cost: NDArray[np.float32]  # (1, 1, K, A), where a request has no policy
     coverage: NDArray[np.float32]  # (1,), where a request has none
+    inputs: Inputs
 
 
 class Repository:
@@ -104,6 +106,7 @@ def load(resolved: Iterable[Resolved], device: Device) -> Repository:
                 rules,
                 stacked_cost([rules[manifest.default_profile]]),
                 np.array([manifest.interval.coverage], np.float32),
+                Inputs(manifest.inputs),
             )
         )
     return Repository(served)

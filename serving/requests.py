@@ -102,15 +102,43 @@ def _table(columns: Mapping[str, ArrayLike]) -> wire.Table:
 
 
 def _column(name: str, entries: ArrayLike) -> wire.Column:
+    if isinstance(entries, list | tuple) and any(issubclass(kind, str) for kind in set(map(type, entries))):
+        # NumPy would make a text of a NaN beside texts, and make all as long as the longest.
+        entries = np.array(entries, np.object_)
     array = np.asarray(entries)
     if array.ndim != 1:
         raise ValueError(f"column {name!r} must have one dimension, got shape {array.shape}")
     if array.dtype.kind in "fiub":
         return wire.Column(name=name, floats=_float32(array).tolist())
-    texts = array.tolist()
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"column {name!r} must hold numbers or texts, got {array.dtype}")
+    return _objects(name, array.tolist())
+
+
+def _objects(name: str, entries: list[Any]) -> wire.Column:
+    """Return a column of numbers or texts, in which None is a missing value; of None alone, of texts."""
+    given = [entry for entry in entries if entry is not None]
+    if given and all(map(_is_number, given)):
+        try:
+            numbers = np.array([np.nan if entry is None else entry for entry in entries], np.float64)
+        except OverflowError as error:
+            raise ValueError(f"column {name!r} must hold numbers that a float can hold: {error}") from error
+        return wire.Column(name=name, floats=_float32(numbers).tolist())
+    texts = ["" if entry is None or _is_nan(entry) else entry for entry in entries]
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            beside = " beside texts" if any(isinstance(one, str) for one in given) else ""
+            raise TypeError(
+                f"column {name!r} must hold numbers or texts, and None where a value is missing; "
+                f"got {type(text).__name__}{beside} at row {row}"
+            )
     return wire.Column(name=name, strings=texts)
+
+
+def _is_number(entry: object) -> bool:
+    return isinstance(entry, (bool, int, float, np.bool_, np.integer, np.floating))
+
+
+def _is_nan(entry: object) -> bool:
+    return isinstance(entry, (float, np.floating)) and bool(np.isnan(entry))
 
 
 def _float32(array: NDArray[Any]) -> NDArray[np.float32]:

@@ -111,7 +111,7 @@ class _Prediction:
         served = self._served = self._repository.lookup(request.model, request.version)
         manifest = served.artifact.manifest
         self._outputs = replies.outputs_of(request)
-        rows = rows_of(request, manifest.inputs)
+        rows = rows_of(request, served.inputs)
         count = len(next(iter(rows.values())))
         labels = len(manifest.labels)
         if count * labels > policies.MAX_COSTS:

@@ -12,7 +12,8 @@ The backend takes an optional input for an overridable initializer of the graph,
 model). It compares the dimensions of outputs exactly, so that what the file leaves open stays -1 here.
 
 What Triton does not do is what `serving` does before the graph runs: it checks types and shapes, but takes
-NaN, negative costs, or a coverage of 2. On a GPU it leaves TF32 on, as onnxruntime does by default.
+NaN, categories that the manifest refuses, negative costs, or a coverage of 2. On a GPU it leaves TF32 on,
+as onnxruntime does by default.
 
 The configurations are parsed by Triton's own schema in the tests; no Triton has run them there.
 """
@@ -36,7 +37,7 @@ from serving.manifest import Manifest
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _FP32, _INT64 = "TYPE_FP32", "TYPE_INT64"
-_INPUT_TYPE = {"float32": _FP32, "uint8": "TYPE_UINT8"}
+_INPUT_TYPE = {"float32": _FP32, "uint8": "TYPE_UINT8", "string": "TYPE_STRING"}
 _LABELS = "labels.txt"
 
 

@@ -146,7 +146,9 @@ def _check_database(uri: str) -> None:
 
 def _signature(manifest: Manifest) -> ModelSignature:
     inputs: list[ColSpec | TensorSpec] = [
-        TensorSpec(np.dtype(i.dtype), (-1, *i.shape), i.name) for i in manifest.inputs
+        # Texts are `str` to NumPy, which calls their type by another name.
+        TensorSpec(np.dtype(str if i.dtype == "string" else i.dtype), (-1, *i.shape), i.name)
+        for i in manifest.inputs
     ]
     classes = len(manifest.labels)
     single = np.dtype("float32")

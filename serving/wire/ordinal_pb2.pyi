@@ -12,6 +12,7 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_UNSPECIFIED: _ClassVar[DataType]
     FLOAT32: _ClassVar[DataType]
     UINT8: _ClassVar[DataType]
+    STRING: _ClassVar[DataType]
 
 class Topology(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -31,6 +32,7 @@ class Output(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 DATA_TYPE_UNSPECIFIED: DataType
 FLOAT32: DataType
 UINT8: DataType
+STRING: DataType
 TOPOLOGY_UNSPECIFIED: Topology
 LINEAR: Topology
 CYCLIC: Topology
@@ -210,19 +212,31 @@ class GetModelRequest(_message.Message):
     version: str
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
+class Categories(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Input(_message.Message):
-    __slots__ = ("name", "dtype", "shape", "features", "missing_allowed")
+    __slots__ = ("name", "dtype", "shape", "features", "missing", "missing_texts", "categories", "unknown_allowed")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
-    MISSING_ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    MISSING_TEXTS_FIELD_NUMBER: _ClassVar[int]
+    CATEGORIES_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_ALLOWED_FIELD_NUMBER: _ClassVar[int]
     name: str
     dtype: DataType
     shape: _containers.RepeatedScalarFieldContainer[int]
     features: _containers.RepeatedScalarFieldContainer[str]
-    missing_allowed: bool
-    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., features: _Optional[_Iterable[str]] = ..., missing_allowed: bool = ...) -> None: ...
+    missing: _containers.RepeatedScalarFieldContainer[str]
+    missing_texts: _containers.RepeatedScalarFieldContainer[str]
+    categories: _containers.RepeatedCompositeFieldContainer[Categories]
+    unknown_allowed: bool
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., features: _Optional[_Iterable[str]] = ..., missing: _Optional[_Iterable[str]] = ..., missing_texts: _Optional[_Iterable[str]] = ..., categories: _Optional[_Iterable[_Union[Categories, _Mapping]]] = ..., unknown_allowed: bool = ...) -> None: ...
 
 class Profile(_message.Message):
     __slots__ = ("name", "cost")

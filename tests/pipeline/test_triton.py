@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from google.protobuf import text_format
+from mlflow.models import ModelSignature
 from trained import Exported, export_untrained
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
@@ -26,8 +27,14 @@ from pipeline.export import triton
 from pipeline.tracking import registry
 from pipeline.tracking.runs import Experiment
 from serving.artifact import Artifact
+from serving.manifest import Input
 
-TYPES = {"tensor(float)": "TYPE_FP32", "tensor(uint8)": "TYPE_UINT8", "tensor(int64)": "TYPE_INT64"}
+TYPES = {
+    "tensor(float)": "TYPE_FP32",
+    "tensor(uint8)": "TYPE_UINT8",
+    "tensor(int64)": "TYPE_INT64",
+    "tensor(string)": "TYPE_STRING",
+}
 RING = {"labels": ["N", "E", "S", "W"], "values": [0, 90, 180, 270], "topology": "cyclic", "period": 360}
 
 
@@ -117,6 +124,34 @@ def test_costs_and_coverage_are_optional_without_batching(artifact: Artifact, tm
     assert _of_config(optional, []) == _of_graph(session.get_overridable_initializers())
     assert _of_config(config.output, []) == _of_graph(session.get_outputs())
     assert not any(tensor.HasField("reshape") for tensor in [*config.input, *config.output])
+
+
+CATEGORICAL = Input(
+    name="categorical",
+    dtype="string",
+    shape=(2,),
+    features=("colour", "fuel"),
+    categories=(("red", "green"), ("petrol", "diesel")),
+)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["beside numbers", "alone"])
+def test_categories_are_texts(table: Artifact, alone: bool) -> None:
+    """Triton is told of strings, as many as there are features, and MLflow's signature of texts."""
+    inputs = (CATEGORICAL,) if alone else (*table.manifest.inputs, CATEGORICAL)
+    manifest = table.manifest.model_copy(update={"inputs": inputs})
+    for text, batch in (
+        (triton.rows_only(manifest, "wine", 64), [-1]),
+        (triton.with_costs(manifest, "wine_with_costs"), []),
+    ):
+        found = _of_config(text_format.Parse(text, ModelConfig()).input, batch)
+        assert found["categorical"] == ("TYPE_STRING", [-1, 2])
+        assert alone or found["numeric"] == ("TYPE_FP32", [-1, 3])
+    signature = registry._signature(manifest)
+    told = ModelSignature.from_dict(signature.to_dict()).inputs
+    assert told.input_names() == [spec.name for spec in inputs]
+    assert told.input_dict()["categorical"].type == np.dtype(str)
+    assert told.input_dict()["categorical"].shape == (-1, 2)
 
 
 def test_both_models_are_the_very_artifact(artifact: Artifact, tmp_path: Path) -> None:

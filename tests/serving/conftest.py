@@ -21,6 +21,8 @@ from servers import Process, Running, run_server
 from serving import manifest as schema
 from serving import seal
 
+from .categorical_artifact import make_cars
+
 LABELS = ("awful", "poor", "fair", "good", "superb")
 VALUES = (0.0, 1.0, 2.0, 4.0, 8.0)
 K = len(LABELS)
@@ -220,7 +222,8 @@ def make_artifact(
     graph = graph_of(spec, weight, bias, slow)
     if edit is not None:
         edit(graph)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 2)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     text = manifest.to_json() if described is None else described
     helper.set_model_props(model, {schema.KEY: text, **({seal.KEY: seal.BLANK} if sealed else {})})
     content = model.SerializeToString()
@@ -247,15 +250,21 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture(scope="session")
+def cars(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """An artifact for tables of numbers and categories, some of which may be missing."""
+    return make_cars(make_artifact, tmp_path_factory.mktemp("cars") / "cars.onnx")
+
+
+@pytest.fixture(scope="session")
 def serving_of() -> Callable[..., contextlib.AbstractContextManager[Running]]:
     """`run_server`, for tests that need a server of their own."""
     return run_server
 
 
 @pytest.fixture(scope="session")
-def running(wine: Made, digits: Made) -> Iterator[Running]:
-    """A server of both artifacts that all tests share."""
-    with run_server(wine.path, digits.path) as server:
+def running(wine: Made, digits: Made, cars: Made) -> Iterator[Running]:
+    """A server of all three artifacts that all tests share."""
+    with run_server(wine.path, digits.path, cars.path) as server:
         yield server
 
 

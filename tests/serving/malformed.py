@@ -237,10 +237,10 @@ CASES = {
     "unknown model": (
         MISSING,
         None,
-        "'beer' is not served; served are ['digits', 'wine']",
+        "'beer' is not served; served are ['cars', 'digits', 'wine']",
         request("beer"),
     ),
-    "no model of two": (MISSING, None, "names no model", request("")),
+    "no model of three": (MISSING, None, "names no model", request("")),
     "unknown version": (
         MISSING,
         None,
@@ -513,7 +513,7 @@ OTHERS = {
     ),
     "GetModel no utf-8": (GET_MODEL, INVALID, "are no ordinal.v1.GetModelRequest", b"\x0a\x02\xff\xfe"),
     "GetModel unknown model": (GET_MODEL, MISSING, "'beer' is not served", b"\x0a\x04beer"),
-    "GetModel no model of two": (GET_MODEL, MISSING, "names no model", b""),
+    "GetModel no model of three": (GET_MODEL, MISSING, "names no model", b""),
     "GetModel unknown version": (GET_MODEL, MISSING, "version '7' of", b"\x0a\x04wine\x12\x017"),
     "ListModels garbage": (LIST_MODELS, INVALID, "are no ordinal.v1.ListModelsRequest", b"\xff\xff"),
     "ListModels truncated": (LIST_MODELS, INVALID, "these 2 bytes are no", b"\x0a\x02"),

@@ -13,6 +13,8 @@ from serving.cache import RegistryCache
 from serving.seal import check_seal
 from serving.settings import Settings
 
+from .categorical_artifact import CATEGORICAL, LENIENT, NUMERIC, make_cars
+
 QUALITY = schema.Quality(nll=1.25, rps=0.125, ece=0.0625, threshold_ece=0.03125)
 BETTER = schema.Quality(nll=1.125, rps=0.11, ece=0.05, threshold_ece=0.02)
 
@@ -257,9 +259,87 @@ def test_a_graph_for_one_row_only_is_refused(make, tmp_path, capsys):
 
 def test_missing_values_are_tried_where_they_are_allowed(refused, make, wine, tmp_path):
     """A manifest that allows them beside a graph that cannot take them is refused."""
-    spec = wine.manifest.inputs[0].model_copy(update={"missing_allowed": True})
+    spec = wine.manifest.inputs[0].model_copy(update={"missing": wine.manifest.inputs[0].features})
     made = make(tmp_path / "bad.onnx", spec)
     assert "probabilities must not be negative, and sum to 1" in refused(made.path)
+
+
+def rooted(make, index):
+    """Return a `make` whose graph takes the root of a category's code: NaN of unknown and missing ones."""
+
+    def root(graph):
+        (cast,) = [node for node in graph.node if node.output[0] == f"number_{index}"]
+        cast.output[0] = "number"
+        place = list(graph.node).index(cast) + 1
+        graph.node.insert(place, helper.make_node("Sqrt", ["number"], [f"number_{index}"]))
+
+    def make_rooted(path, spec, *, edit, **changes):
+        def both(graph):
+            edit(graph)
+            root(graph)
+
+        return make(path, spec, edit=both, **changes)
+
+    return make_rooted
+
+
+@pytest.mark.parametrize(
+    ("index", "spec", "good"),
+    [(0, CATEGORICAL, True), (0, LENIENT, False), (1, CATEGORICAL, False)],
+    ids=["neither", "unknown", "missing"],
+)
+def test_unknown_and_missing_categories_are_tried_where_they_are_allowed(
+    check, refused, make, tmp_path, index, spec, good
+):
+    """A graph that cannot take what its manifest allows is refused, and nothing else is asked of it."""
+    made = make_cars(rooted(make, index), tmp_path / "m.onnx", NUMERIC, spec)
+    if good:
+        assert "may be served" in check(made.path)
+    else:
+        assert "probabilities must not be negative, and sum to 1" in refused(made.path)
+
+
+def test_the_page_shows_categories_and_what_may_be_missing(check, make, tmp_path):
+    """Each feature has its categories or its range, and whether its values may be missing."""
+    page = check(make_cars(make, tmp_path / "cars.onnx", NUMERIC, LENIENT).path)
+    flat = " ".join(page.split())
+    assert (
+        "numeric: float32 [batch, 2], missing values allowed in 1 of 2 features, also as '?', 'n/a'" in flat
+    )
+    assert (
+        "categorical: string [batch, 3], missing values allowed in 2 of 3 features, also as '?', 'n/a', "
+        "unknown categories allowed"
+    ) in flat
+    for line in (
+        r"feature +missing +lowest in training +highest",
+        r"age +no +0 +1",
+        r"power +allowed +-1 +1",
+        r"feature +missing +categories in training",
+        r"colour +no +red, green, ' blue '",
+        r"fuel +allowed +petrol, diesel",
+        r"größe +allowed +klein, groß, ☃, 'groß '",
+    ):
+        assert re.search(line, page), line
+
+
+def test_the_page_says_where_unknown_categories_are_refused(check, make, tmp_path):
+    """Without gaps in training there is no column about them; many categories are cut short."""
+    many = CATEGORICAL.model_copy(
+        update={
+            "missing": (),
+            "categories": (tuple(f"colour {n}" for n in range(1000)), *CATEGORICAL.categories[1:]),
+        }
+    )
+    page = check(make_cars(make, tmp_path / "cars.onnx", many).path)
+    assert (
+        "categorical: string [batch, 3], missing values not allowed, unknown categories not allowed" in page
+    )
+    assert re.search(r"feature +categories in training", page)
+    flat = " ".join(page.split())
+    assert "colour 0, colour 1" in flat
+    assert "… 977 more …, colour 999" in flat
+    assert "colour 500" not in flat
+    assert max(map(len, page.splitlines())) == 100
 
 
 def test_a_loss_that_is_not_proper_is_a_warning(check, make, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from serving.artifact import Artifact
 from serving.client import Client, Policy
+from serving.entries import Inputs
 from serving.errors import InvalidRequest, ModelNotFound, OrdinalError, Unavailable
 from serving.policies import profile_rules
 from serving.repository import Repository, Served
@@ -60,7 +61,9 @@ def test_what_overflows_float32_is_refused(client):
 
 def test_unknown_model_is_model_not_found(client):
     """NOT_FOUND is ModelNotFound, naming what is served."""
-    with pytest.raises(ModelNotFound, match=r"'beer' is not served; served are \['digits', 'wine'\]"):
+    with pytest.raises(
+        ModelNotFound, match=r"'beer' is not served; served are \['cars', 'digits', 'wine'\]"
+    ):
         client.model("beer")
 
 
@@ -132,7 +135,7 @@ def test_an_unknown_output_is_refused_before_sending(client):
 def test_models_are_those_that_model_describes(client):
     """Every served model is described, by name, as when it is asked for alone."""
     models = client.models()
-    assert [one.name for one in models] == ["digits", "wine"]
+    assert [one.name for one in models] == ["cars", "digits", "wine"]
     for one in models:
         alone = client.model(one.name, one.version)
         assert repr(one) == repr(alone)
@@ -145,7 +148,7 @@ def test_models_come_by_name_and_version(serving_of, wine, monkeypatch):
     rules, cost, coverage = profile_rules(artifact.manifest), np.zeros((1, 1, 5, 5)), np.array([0.9])
     entries = [("b", "10", ()), ("a", "3", ("new",)), ("b", "9", ("champion", "old")), ("a", "0", ())]
     repository = Repository(
-        Served(name, version, aliases, artifact, rules, cost, coverage)
+        Served(name, version, aliases, artifact, rules, cost, coverage, Inputs(artifact.manifest.inputs))
         for name, version, aliases in entries
     )
     monkeypatch.setattr("serving.repository.load", lambda *_: repository)

@@ -61,6 +61,8 @@ BAD_FILES = {
     "rows.csv": ("a,b\n1,2", "the model's input 'image' has no features to be named by a header"),
     "text.npy": ("hello", "text.npy: "),
     "broken.json": ("[[1, 2", "broken.json: "),
+    "objects.json": ('[{"pixel": 1}]', "the model's input 'image' has no features to be named by objects"),
+    "object.json": ('{"pixel": [1]}', 'must hold a list of rows, it holds {"pixel": [1]}'),
     "words.json": ('[["a", "b"]]', "words.json: could not convert"),
     "ragged.json": ("[[1, 2], [3]]", "ragged.json: "),
     "fraction.json": ("[[0.5]]", "'image' is uint8: whole numbers from 0 to 255"),
@@ -93,6 +95,7 @@ TABLES = {
     "quotes": '"acidity","sugar","alcohol","pH"\n"1","2","3","4"\n"-0.5",0,0.1," 2 "\n',
     "lines of another system": HEADER.replace("\n", "\r\n") + "1,2,3,4\r\n-0.5,0,0.1,2",
     "empty lines": HEADER + "\n1,2,3,4\n\n-0.5,0,0.1,2\n\n",
+    "blanks": " acidity, sugar\t,alcohol,pH \n 1, 2,\t3,4 \n-0.5, 0 ,0.1,2\n",
 }
 
 
@@ -118,7 +121,7 @@ def test_predict_reads_a_csv_by_its_header(running, wine, tmp_path, capsys, name
 
 def test_an_empty_field_is_a_missing_value(serving_of, make, wine, tmp_path, capsys):
     """A model that allows missing values gets NaN for an empty field."""
-    spec = wine.manifest.inputs[0].model_copy(update={"missing_allowed": True})
+    spec = wine.manifest.inputs[0].model_copy(update={"missing": wine.manifest.inputs[0].features})
     made = make(tmp_path / "m.onnx", spec)
     (tmp_path / "rows.csv").write_text(HEADER + "1,2,3,4\n1,,3,4\n1,2,3,\nnan,2,3,4\n")
     with serving_of(made.path) as server:
@@ -140,7 +143,12 @@ BAD_TABLES = {
     ),
     "no number": (HEADER + "1,2,3,4\n1,much,3,4\n", "row 1, feature 'sugar': must be a number, got 'much'"),
     "a comma for the point": (HEADER + '"1,5",2,3,4\n', "feature 'acidity': must be a number, got '1,5'"),
-    "a blank": (HEADER + "1,2,3, \n", "row 0, feature 'pH': must be a number, got ' '"),
+    "a blank": (HEADER + "1,2,3, \n", "must be finite; got nan at row 0, feature 'pH'"),
+    "a blank within": (HEADER + "1,2,3,4 0\n", "row 0, feature 'pH': must be a number, got '4 0'"),
+    "a column twice but for blanks": (
+        "acidity,sugar,alcohol,pH, pH\n1,2,3,4,5\n",
+        "its header must name each feature once; it has more of ['pH']",
+    ),
     "infinity": (HEADER + "1,2,3,inf\n", "got inf at row 0, feature 'pH'"),
     "a column left out": (
         "pH,acidity,sugar\n1,2,3\n",

@@ -12,8 +12,11 @@ import pytest
 
 from serving.wire import ordinal_pb2 as wire
 
-from .malformed import CASES, INVALID, OTHERS, PREDICT, STREAM, call, request, table, violation
+from . import malformed, malformed_categories
+from .malformed import INVALID, OTHERS, PREDICT, STREAM, call, request, table, violation
+from .malformed_categories import car
 
+CASES = {**malformed.CASES, **malformed_categories.CASES}
 EVERYTHING = [(PREDICT, status, message, sent) for status, _, message, sent in CASES.values()] + list(
     OTHERS.values()
 )
@@ -87,7 +90,7 @@ def test_of_a_tensor_and_a_table_the_last_one_counts(channel):
 def test_messages_of_random_bytes_are_never_a_fault_of_ours(channel):
     """Good requests with bytes changed, left out and put in are answered or refused, nothing else."""
     random = np.random.default_rng(7)
-    good = [request(), table(), CASES["costs of three rows for two"][-1]]
+    good = [request(), table(), car(), CASES["costs of three rows for two"][-1]]
     allowed = {grpc.StatusCode.OK, INVALID, grpc.StatusCode.NOT_FOUND}
     calls = []
     for _ in range(500):
@@ -134,9 +137,9 @@ def test_more_rows_than_an_answer_may_hold_are_refused(channel):
 
 
 @pytest.fixture
-def quiet(process, wine, digits):
+def quiet(process, wine, digits, cars):
     """A service process whose log somebody reads: it tells each refusal, and a full pipe would hold it."""
-    service = process(wine.path, digits.path, env={"MALLOC_ARENA_MAX": "1"})
+    service = process(wine.path, digits.path, cars.path, env={"MALLOC_ARENA_MAX": "1"})
     service.at = service.address()
     log = threading.Thread(target=collections.deque, args=(service.popen.stderr, 1))
     log.start()
@@ -223,16 +226,18 @@ def test_a_fault_of_ours_is_internal_and_only_its_number_is_told(serving_of, win
 
 def test_a_model_of_two_inputs_refuses_a_tensor(wine, digits):
     """One tensor cannot feed several inputs."""
+    from serving.entries import Inputs
     from serving.errors import InvalidRequest
     from serving.rows import rows_of
 
     parsed = wire.PredictRequest.FromString(request())
     with pytest.raises(InvalidRequest, match=r"several inputs, \['numeric', 'image'\], cannot be fed"):
-        rows_of(parsed, [*wine.manifest.inputs, *digits.manifest.inputs])
+        rows_of(parsed, Inputs([*wine.manifest.inputs, *digits.manifest.inputs]))
 
 
 def test_infinity_in_a_float_image_names_its_place(digits):
     """In an image of floats a wrong number is found by row and position."""
+    from serving.entries import Inputs
     from serving.errors import InvalidRequest
     from serving.rows import rows_of
 
@@ -241,4 +246,4 @@ def test_infinity_in_a_float_image_names_its_place(digits):
     rows[1, 2, 3, 0] = np.inf
     tensor = wire.Tensor(dtype=wire.FLOAT32, shape=rows.shape, data=rows.tobytes())
     with pytest.raises(InvalidRequest, match=r"got inf at row 1, position \[2, 3, 0\]"):
-        rows_of(wire.PredictRequest(tensor=tensor), [spec])
+        rows_of(wire.PredictRequest(tensor=tensor), Inputs([spec]))

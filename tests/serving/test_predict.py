@@ -130,10 +130,10 @@ def test_missing_values_pass_where_the_manifest_allows_them(make, serving_of, tm
     """NaN reaches the graph of a model that allows it, while infinity is still refused."""
     from serving.errors import InvalidRequest
 
-    spec = wine.manifest.inputs[0].model_copy(update={"missing_allowed": True})
+    spec = wine.manifest.inputs[0].model_copy(update={"missing": wine.manifest.inputs[0].features})
     made = make(tmp_path / "m.onnx", spec)
     with serving_of(made.path) as server, Client(server.address) as client:
-        assert client.model().inputs[0].missing_allowed
+        assert client.model().inputs[0].missing == spec.features
         assert np.isnan(client.predict([[0.0, np.nan, 0.0, 0.0]]).probabilities).all()
         with pytest.raises(InvalidRequest, match="or NaN where a value is missing; got inf at row 0"):
             client.predict([[0.0, np.nan, np.inf, 0.0]])

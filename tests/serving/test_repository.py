@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from serving.artifact import Artifact
+from serving.entries import Inputs
 from serving.errors import ModelNotFound
 from serving.policies import profile_rules
 from serving.repository import Repository, Served
@@ -23,7 +24,16 @@ def repository_of(artifact):
 
     def repository_of(*entries):
         return Repository(
-            Served(name, version, aliases, artifact, profile_rules(artifact.manifest), COST, COVERAGE)
+            Served(
+                name,
+                version,
+                aliases,
+                artifact,
+                profile_rules(artifact.manifest),
+                COST,
+                COVERAGE,
+                Inputs(artifact.manifest.inputs),
+            )
             for name, version, aliases in entries
         )
 

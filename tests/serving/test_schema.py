@@ -41,9 +41,9 @@ def test_the_schema_is_what_the_code_makes(root):
     assert (root / PATH).read_text(encoding="utf-8") == manifest.json_schema(), f"{PATH}: run make docs"
 
 
-def test_real_manifests_fit(validator, wine, digits):
-    """A table's and an image's are valid, in full and with defaults left out, all but the version."""
-    for made in (wine, digits):
+def test_real_manifests_fit(validator, wine, digits, cars):
+    """Tables' and an image's are valid, in full and with defaults left out, all but the version."""
+    for made in (wine, digits, cars):
         validator.validate(json.loads(made.manifest.to_json()))
         short = json.loads(made.manifest.model_dump_json(exclude_defaults=True))
         validator.validate(short | {"schema_version": manifest.SCHEMA_VERSION})
@@ -71,6 +71,13 @@ MISTAKES = {
     "no inputs": ("inputs", [], "inputs: "),
     "unknown type": ("inputs.0.dtype", "float64", "inputs.0.dtype: "),
     "range without an end": ("inputs.0.ranges.1", [0], "inputs.0.ranges.1.1: "),
+    "a feature that may be missing twice": ("inputs.0.missing", ["pH", "pH"], "inputs.0: "),
+    "a text for a missing value twice": ("inputs.0.missing_texts", ["?", "?"], "inputs.0: "),
+    "a list of categories without any": ("inputs.0.categories", [[]], "inputs.0.categories.0: "),
+    "an empty category": ("inputs.0.categories", [["a", ""]], "inputs.0.categories.0.1: "),
+    "a category twice": ("inputs.0.categories", [["a", "b", "a"]], "inputs.0: "),
+    "a category that is no text": ("inputs.0.categories", [["a", 2]], "inputs.0.categories.0.1: "),
+    "unknown ones neither taken nor refused": ("inputs.0.unknown_allowed", None, "unknown_allowed: "),
     "no members": ("members", [], "members: "),
     "no passes": ("passes", 0, "passes: "),
     "unknown calibration": ("calibration.method", "isotonic", "calibration.method: "),
@@ -101,6 +108,13 @@ NUMERIC = {
     "features": ["a", "b"],
     "ranges": [[0, 1]] * 2,
 }
+CATEGORICAL = {
+    "name": "categorical",
+    "dtype": "string",
+    "shape": [2],
+    "features": ["c", "d"],
+    "categories": [["red", "green"], ["small"]],
+}
 IMAGE = {"name": "image", "dtype": "uint8", "shape": [8, 8, 1], "ranges": [[0, 16]]}
 BROKEN_RULES = {
     "there are as many values as labels": ("values", [1, 2], "5 labels but 2 values"),
@@ -111,15 +125,41 @@ BROKEN_RULES = {
         {"kind": "cyclic", "period": 8},
         "a period of 8 does not reach round",
     ),
-    "the input 'numeric' has a shape of one number, and that many features and ranges": (
+    "the input 'numeric' is float32 and has a shape of one number, and that many features and ranges": (
         "inputs",
         [NUMERIC | {"ranges": [[0, 1]]}],
-        "2 features but 1 ranges",
+        "2 features that are numbers but 1 ranges",
     ),
-    "the input 'image' has a shape of three numbers, no features, and one range": (
+    "the input 'categorical' is string and has a shape of one number, and that many features and lists of "
+    "categories, but no ranges": (
+        "inputs",
+        [CATEGORICAL | {"categories": [["red"]]}],
+        "2 features but 1 lists of categories",
+    ),
+    "the input 'image' is float32 or uint8 and has a shape of three numbers, no features, and one range": (
         "inputs",
         [IMAGE | {"shape": [8, 8]}],
         "an image is [height, width, channels]",
+    ),
+    "only the input 'categorical' has categories, and only it may refuse unknown ones": (
+        "inputs",
+        [NUMERIC | {"unknown_allowed": False}],
+        "a numeric input has no categories, and so no unknown ones to refuse",
+    ),
+    "missing names features of its own input": (
+        "inputs",
+        [NUMERIC | {"missing": ["a", "c"]}, CATEGORICAL],
+        "missing must name features of this input, and ['c'] are none",
+    ),
+    "no category stands for a missing value": (
+        "inputs",
+        [CATEGORICAL | {"missing_texts": ["?", "red"]}],
+        "categories of 'c' cannot stand for a missing value too: ['red']",
+    ),
+    "no two inputs have a feature of the same name": (
+        "inputs",
+        [NUMERIC, CATEGORICAL | {"features": ["c", "b"]}],
+        "a feature belongs to one input, and ['b'] to several",
     ),
     "no two inputs have the same name": ("inputs", [IMAGE, IMAGE], "two inputs have the same name"),
     "a profile has a row of costs for each label": (
@@ -146,6 +186,27 @@ def test_each_rule_beyond_the_schema_is_listed_in_it(validator):
     assert set(manifest.RULES) == set(BROKEN_RULES)
     for rule in manifest.RULES:
         assert rule in validator.schema["description"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ([NUMERIC | {"dtype": "uint8"}], "numeric must be float32, got uint8"),
+        ([NUMERIC | {"dtype": "string"}], "numeric must be float32, got string"),
+        ([IMAGE | {"dtype": "string"}], "image must be float32 or uint8, got string"),
+        ([CATEGORICAL | {"dtype": "float32"}], "categorical must be string, got float32"),
+        ([CATEGORICAL | {"shape": [3]}], "a categorical input names each feature: shape [3], 2 names"),
+        ([CATEGORICAL | {"ranges": [[0, 1]] * 2}], "0 features that are numbers but 2 ranges"),
+        ([NUMERIC | {"categories": [["red"]] * 2}], "a numeric input has no categories"),
+        ([IMAGE | {"missing": ["a"]}], "missing must name features of this input, and ['a'] are none"),
+    ],
+)
+def test_inputs_that_contradict_themselves_are_refused(content, inputs, said):
+    """What belongs to one kind of input is refused in another."""
+    content["inputs"] = inputs
+    with pytest.raises(ArtifactError) as caught:
+        manifest.Manifest.from_json(json.dumps(content), origin="bad.onnx")
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("rule", BROKEN_RULES)

@@ -94,7 +94,7 @@ def test_columns_need_not_be_contiguous(client):
 
 def test_missing_values_pass_where_the_manifest_allows_them(make, serving_of, tmp_path, wine):
     """NaN in a column reaches the graph of a model that allows it, while infinity is still refused."""
-    spec = wine.manifest.inputs[0].model_copy(update={"missing_allowed": True})
+    spec = wine.manifest.inputs[0].model_copy(update={"missing": wine.manifest.inputs[0].features})
     made = make(tmp_path / "m.onnx", spec)
     rows = random_rows(3)
     rows[1, 2] = np.nan
@@ -168,11 +168,18 @@ def test_a_table_for_an_image_is_refused(client):
         (
             np.array([1, "a", 2.5], object),
             TypeError,
-            "column 'sugar' must hold numbers or texts, got object",
+            "column 'sugar' must hold numbers or texts, .*; got int beside texts at row 0",
         ),
-        (["a", None], TypeError, "column 'sugar' must hold numbers or texts, got object"),
-        ([b"a"], TypeError, r"column 'sugar' must hold numbers or texts, got \|S1"),
-        ([1j], TypeError, "column 'sugar' must hold numbers or texts, got complex128"),
+        (["a", 1.5], TypeError, "and None where a value is missing; got float beside texts at row 1"),
+        (["a", True], TypeError, "got bool beside texts at row 1"),
+        ([None, {}], TypeError, "got dict at row 1"),
+        ([b"a"], TypeError, "column 'sugar' must hold numbers or texts, .*; got bytes at row 0"),
+        ([1j], TypeError, "got complex at row 0"),
+        (
+            [None, 10**400],
+            ValueError,
+            "column 'sugar' must hold numbers that a float can hold: int too large",
+        ),
         (np.array(["2024-01-01"], "datetime64[D]"), TypeError, "column 'sugar' must hold numbers or texts"),
     ],
 )
