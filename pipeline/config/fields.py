@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
+Text = Annotated[str, Field(min_length=1)]
+Pixels = Annotated[int, Field(gt=0, le=4096)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 

@@ -12,9 +12,9 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.config.data import Data, Split
 from pipeline.config.decision import Decision
 from pipeline.config.fields import Closed, Name, Share
-from pipeline.topology import Kind
 
 
 class Named(BaseModel):
@@ -41,92 +41,14 @@ def _named(value: object) -> object:
 Spec = Annotated[Named, BeforeValidator(_named)]
 
 
-BUILT_IN = ("digits", "mnist")
-"""The sources that have a name; every other one is a path."""
-
-
-class Data(Closed):
-    """Where the rows come from, and what their labels mean."""
-
-    source: str = Field(
-        description="'digits' (scikit-learn's 1,797 scanned digits), 'mnist' (70,000 of them, which Keras "
-        "downloads on first use), a .npz file with arrays x and y, or a folder that holds the four IDX "
-        "files of MNIST or of a set in its format. A path is relative to this file, one given by --set too."
-    )
-    labels: tuple[str, ...] = Field(
-        default=(), description="The labels in their order; may be left out where they are numbers."
-    )
-    values: tuple[float, ...] = Field(
-        default=(),
-        description="Numeric value of each label; default: the numbers themselves, else 0 … K-1.",
-    )
-    topology: Kind = Field(
-        default="linear",
-        description="'linear', or 'cyclic' where the last label is next to the first: months, directions.",
-    )
-    period: Annotated[float, Field(gt=0, strict=True)] | None = Field(
-        default=None,
-        description="Of 'cyclic': the distance once round, in label values; default: one more equal step.",
-    )
-
-    @model_validator(mode="after")
-    def _values_fit(self) -> Self:
-        if self.values and not self.labels:
-            raise ValueError("values need labels, to say which label has which value")
-        if self.values and len(self.values) != len(self.labels):
-            raise ValueError(f"{len(self.values)} values for {len(self.labels)} labels")
-        if any(not low < high for low, high in zip(self.values, self.values[1:], strict=False)):
-            raise ValueError(f"values must rise with the labels, got {list(self.values)}")
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"a label is named twice: {list(self.labels)}")
-        if len(self.labels) == 1:
-            raise ValueError("one label leaves nothing to learn; name at least two")
-        if self.period is not None and self.topology == "linear":
-            raise ValueError("period goes with topology = 'cyclic'")
-        return self
-
-
-class Split(Closed):
-    """How rows are parted: by a hash of seed and row content, so that a row never changes sides."""
-
-    test: Share = Field(
-        default=0.2,
-        description="Share of rows that only the final evaluation sees; a source with a test part of its "
-        "own, as MNIST has, keeps that instead.",
-    )
-    validation: Share = Field(
-        default=0.15,
-        description="Share of rows for early stopping, temperature and selection; of those that are not "
-        "the source's own test part.",
-    )
-    calibration: Share = Field(
-        default=0.15,
-        description="Share of rows for the conformal scores of intervals, and for nothing else; counted "
-        "as that of validation.",
-    )
-    train_rows: Annotated[int, Field(gt=0)] | None = Field(
-        default=None,
-        description="Learn from at most so many training rows, for learning curves and quick trials: a "
-        "smaller number takes some of the rows of a larger one, and the other parts stay as they are. "
-        "Default: all.",
-    )
-    seed: int = Field(default=0, description="Another seed is another split.")
-
-    @model_validator(mode="after")
-    def _leaves_training_rows(self) -> Self:
-        if self.test + self.validation + self.calibration >= 1:
-            raise ValueError(
-                "test, validation and calibration leave nothing to train on: "
-                f"{self.test} + {self.validation} + {self.calibration}"
-            )
-        return self
-
-
 class Model(Closed):
     """The backbone below the head."""
 
-    backbone: Literal["mlp", "cnn", "linear"] = Field(
-        default="mlp", description="'mlp', 'cnn' (images only) or 'linear'."
+    backbone: Annotated[str, Field(pattern=r"^(mlp|cnn|linear|[^:]+:[A-Za-z_]\w*)$")] = Field(
+        default="mlp",
+        description="'mlp', 'cnn' (images only), 'linear', or 'module:function' of your own: it is given "
+        "the shape of a row and the number of labels, and returns a Keras model. The module is looked for "
+        "beside this file first.",
     )
     hidden: tuple[Annotated[int, Field(gt=0)], ...] = Field(
         default=(64, 64),
@@ -139,6 +61,14 @@ class Model(Closed):
         default=1,
         description="Answers averaged for each row, each with another mask of dropped units (MC dropout): "
         "what they disagree about is the epistemic uncertainty. 1 drops none.",
+    )
+    embedding: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=0,
+        description="Learned numbers that stand for each category of a table; 0: a unit for each category.",
+    )
+    precision: Literal["auto", "float32", "mixed"] = Field(
+        default="auto",
+        description="Of training: 'mixed' computes in half precision, 'auto' does so where there is a GPU.",
     )
     class_weight: Literal["none", "balanced"] = Field(
         default="none",
@@ -177,6 +107,18 @@ class Search(Closed):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         default=0, description="Seed of the first round of trials; each round adds one."
     )
+    seconds: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="No trial begins once so many seconds have passed since the first; default: no limit.",
+    )
+    workers: Annotated[int, Field(gt=0, le=1024)] = Field(
+        default=1, description="Trials at a time. Not used yet: there is one."
+    )
+    refit: bool = Field(
+        default=False,
+        description="Train the chosen trials once more, on the rows of training and validation together, "
+        "for as many epochs as were best; calibration stays as it was fitted.",
+    )
 
     @model_validator(mode="after")
     def _enough_for_the_ensemble(self) -> Self:
@@ -185,6 +127,27 @@ class Search(Closed):
                 f"an ensemble of {self.ensemble} needs as many trials, there are {self.trials}"
             )
         return self
+
+
+class Gate(Closed):
+    """What a candidate must show to become the champion. Not used yet: every candidate becomes it."""
+
+    metric: Literal["realised_cost"] = Field(
+        default="realised_cost", description="What decides, on the labels of test rows; lower is better."
+    )
+    margin: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="By how much the candidate must win."
+    )
+    confidence: Share = Field(default=0.95, description="Of the interval of the difference.")
+    slice_margin: Annotated[float, Field(ge=0)] = Field(
+        default=0.05, description="By how much the candidate may be worse on a slice."
+    )
+    min_slice_rows: Annotated[int, Field(gt=0)] = Field(
+        default=50, description="Slices with fewer rows are only reported."
+    )
+    latency_ms: Annotated[float, Field(gt=0)] = Field(
+        default=50, description="Most milliseconds of an answer."
+    )
 
 
 class Tracking(Closed):
@@ -205,4 +168,25 @@ class Config(Closed):
     model: Model = Model()
     search: Search = Search()
     decision: Decision = Decision()
+    gate: Gate = Gate()
     tracking: Tracking = Tracking()
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Keys that were given and that nothing uses yet."""
+        gate = [f"gate.{key}" for key in sorted(self.gate.model_fields_set)]
+        return (*(["search.workers"] if self.search.workers > 1 else []), *gate)
+
+    @model_validator(mode="after")
+    def _split_one_way(self) -> Self:
+        ways = {
+            "split.column": self.split.column,
+            "data.time": self.data.time,
+            "data.group": self.data.group,
+        }
+        given = [key for key, value in ways.items() if value]
+        if len(given) > 1:
+            raise ValueError(f"rows are split one way: {' and '.join(given)} cannot both be given")
+        if self.split.cuts and not self.data.time:
+            raise ValueError("split.cuts need data.time, the column that they cut")
+        return self

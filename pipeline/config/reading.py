@@ -8,7 +8,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
-from pipeline.config.models import BUILT_IN, Config
+from pipeline.config.data import BUILT_IN
+from pipeline.config.models import Config
 from pipeline.errors import InputError, nearest
 
 
@@ -32,7 +33,13 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     except ValidationError as error:
         raise InputError(f"config {str(path)!r}: {_sentence(error)}") from error
     source = _beside(path, config.data.source)
-    return config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
+    backbone = _own_module(path, config.model.backbone)
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"source": source}),
+            "model": config.model.model_copy(update={"backbone": backbone}),
+        }
+    )
 
 
 def _beside(path: Path, source: str) -> str:
@@ -41,6 +48,13 @@ def _beside(path: Path, source: str) -> str:
         return source
     found = str(path.parent / source)
     return f"./{found}" if found in BUILT_IN else found  # of "./mnist", which pathlib shortens to the name
+
+
+def _own_module(path: Path, backbone: str) -> str:
+    """Return a backbone of the user's own by the path of its module where that lies beside the config."""
+    module, colon, function = backbone.rpartition(":")
+    beside = path.parent / f"{module.replace('.', '/')}.py"
+    return f"{beside}:{function}" if colon and beside.is_file() else backbone
 
 
 def _apply(document: dict[str, Any], override: str) -> None:
