@@ -74,8 +74,7 @@ def export(
     data = load(config)
     trial = sweep.plan(config, data)[0]
     keras.utils.set_random_seed(0)
-    inputs = preprocess.fit_scaling(data.features[data.parts.train])
-    network = models.build(config.model, data.spec, inputs, trial.head, CLASSES)
+    network = models.build(config.model, data, trial.head)
     calibrated = Scaling.none(CLASSES)
     if scaling == "temperature":
         calibrated = Scaling("temperature", np.full(CLASSES, 0.8), np.zeros(CLASSES))

@@ -42,11 +42,10 @@ class Evaluation:
 
 def evaluate(artifact: Artifact, data: Dataset) -> Evaluation:
     """Answer the test rows and score the answers; costs of each profile under its own decision."""
-    rows, y = data.features[data.parts.test], data.y[data.parts.test]
+    rows, y = data.raw(data.parts.test), data.y[data.parts.test]
     manifest = artifact.manifest
-    (spec,) = manifest.inputs
     matrices = {name: np.asarray(profile.cost) for name, profile in manifest.profiles.items()}
-    answer = artifact.run({spec.name: rows}, _policies(list(matrices.values())))
+    answer = artifact.run(rows, _policies(list(matrices.values())))
     decisions = dict(zip(matrices, answer.decision.T, strict=True))
     topology = data.labels.topology
     costs = {
@@ -69,7 +68,7 @@ def evaluate(artifact: Artifact, data: Dataset) -> Evaluation:
     wanted = manifest.interval.coverage
     coverages = []
     for level in sorted({*LEVELS, wanted}):
-        ends = artifact.run({spec.name: rows}, coverage=np.array([level], np.float32)).interval
+        ends = artifact.run(rows, coverage=np.array([level], np.float32)).interval
         lower, upper = ends[:, 0], ends[:, 1]
         coverages.append(
             Coverage(

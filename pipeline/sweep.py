@@ -44,7 +44,7 @@ def plan(config: Config, data: Dataset) -> list[Trial]:
     Raises InputError for a loss, a parameter, a head, a backbone or a cost that cannot be, and where
     there are fewer trials than pairs of loss and head.
     """
-    models.check(config.model, data.spec)
+    models.check(config.model, data)
     pairs = [pair for loss in config.search.losses for pair in _on_heads(loss, config.search.heads)]
     if config.search.trials < len(pairs):
         raise InputError(

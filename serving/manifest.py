@@ -116,6 +116,11 @@ class Provenance(Closed):
     """Where the artifact comes from."""
 
     data_fingerprint: str = Field(description="SHA-256 of the checked data and its split.")
+    refitted: bool = Field(
+        default=False,
+        description="Whether the networks were trained once more, on the rows of training and validation, "
+        "after calibration was fitted.",
+    )
     git_commit: str = Field(description="Commit of the code, or 'unknown'.")
     versions: dict[str, str] = Field(description="Version of each package that took part.")
     created: datetime

@@ -223,6 +223,7 @@ def _provenance(manifest: Manifest) -> Table:
     return _facts(
         {
             "data": provenance.data_fingerprint,
+            "trained on": f"the rows of training{' and validation' if provenance.refitted else ''}",
             "commit": provenance.git_commit,
             "created": f"{provenance.created:%Y-%m-%d %H:%M:%S %Z}".strip(),
             "versions": _some(versions) or "unknown",

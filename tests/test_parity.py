@@ -83,7 +83,7 @@ def _agree(
     passes = networks.passes([written], Scaling.none(topology.classes), rows)
     wanted = answers.wanted(passes, topology, exported.conformal, costs, 0.75)
 
-    ask = answering(exported.model, exported.manifest.inputs[0], topology, exported.conformal)
+    ask = answering(exported.model, exported.manifest.inputs, topology, exported.conformal)
     outputs = ask(rows, answers.stacked(costs), np.array([0.75], np.float32))
     keras = Answer(**{name: tensor.numpy() for name, tensor in outputs.items()})
     answers.check(answers.of_graph(keras, costs), wanted)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline import ensemble, models, preprocess, sweep, train
+from pipeline import ensemble, models, sweep, train
 from pipeline.calibration import Distortion, Scaling
 from pipeline.config import Config
 from pipeline.conformal import Conformal
@@ -48,8 +48,7 @@ def train_and_export(config: Config, data: Dataset, folder: Path) -> Exported:
 def export_untrained(config: Config, data: Dataset, folder: Path) -> Exported:
     """Write the artifact of the first trial's network as it was before any training."""
     trial = sweep.plan(config, data)[0]
-    scaling = preprocess.fit_scaling(data.features[data.parts.train])
-    network = models.build(config.model, data.spec, scaling, trial.head, data.labels.count)
+    network = models.build(config.model, data, trial.head)
     return export(network, config, data, trial, folder)
 
 
@@ -78,8 +77,7 @@ def train_briefly(config: Config, data: Dataset, trial: Trial) -> keras.Model:
     """
     keras.utils.set_random_seed(trial.seed)
     rows = data.parts.train
-    scaling = preprocess.fit_scaling(data.features[rows])
-    network = models.build(config.model, data.spec, scaling, trial.head, data.labels.count)
+    network = models.build(config.model, data, trial.head)
     loss = trial.build_loss(config, data)
     weights = np.ones(data.labels.count)
     if config.model.class_weight == "balanced":

@@ -3,54 +3,159 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Config
+from pipeline.data import checks, sources, splits, times
 from pipeline.data import labels as ordered
-from pipeline.data import sources, splits
+from pipeline.data.columns import Column, content, text_indices
+from pipeline.data.encoding import Encoding
+from pipeline.data.statistics import Statistics
+from pipeline.data.storage import room
 from pipeline.errors import InputError
 from serving.manifest import Input
+
+_CHUNK = 2**16  # rows
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows that may be learned from; `features` is `(rows, *spec.shape)`, `y` is `(rows,)` in 0 … K−1."""
+    """Rows that may be learned from.
 
-    features: NDArray[np.generic]
+    Attributes:
+        cells: Raw rows: pixels `(rows, height, width, channels)`, or of a table `(rows, columns)` numbers
+            and indices of texts, NaN where a cell is empty. Maybe a file on disk.
+        y: `(rows,)`, index of the label, 0 … K−1.
+        labels: In their order.
+        parts: Which rows serve what.
+        columns: Of a table; none of images.
+        weights: `(rows,)`, what a row counts for in training; None where all count alike.
+        missing_texts: That stand for a missing value.
+        unknown_allowed: Whether categories may be asked about that training has not seen.
+        notes: What somebody should know of these rows: one sentence each.
+    """
+
+    cells: NDArray[np.generic]
     y: NDArray[np.int64]
     labels: ordered.Labels
     parts: splits.Parts
-    feature_names: tuple[str, ...]
+    columns: tuple[Column, ...] = ()
+    weights: NDArray[np.float32] | None = None
+    missing_texts: tuple[str, ...] = ()
+    unknown_allowed: bool = True
+    notes: tuple[str, ...] = ()
 
     @cached_property
-    def spec(self) -> Input:
-        """The graph's input: name, type and shape of a row, and the ranges seen in training."""
-        seen = self.features[self.parts.train]
-        image = seen.ndim == 4
-        axes = None if image else 0
-        low, high = np.atleast_1d(seen.min(axis=axes)), np.atleast_1d(seen.max(axis=axes))
-        return Input(
-            name="image" if image else "numeric",
-            dtype="uint8" if seen.dtype == np.uint8 else "float32",
-            shape=seen.shape[1:],
-            features=self.feature_names,
-            ranges=tuple(zip(low.astype(float).tolist(), high.astype(float).tolist(), strict=True)),
-        )
+    def encoding(self) -> Encoding | None:
+        """How the network takes a table, as training rows say; None for images."""
+        return Encoding.fit(self.cells[self.parts.train], self.columns) if self.columns else None  # type: ignore[arg-type]
+
+    @cached_property
+    def statistics(self) -> Statistics | None:
+        """What the numbers of a table are in training rows; None for images."""
+        if self.encoding is None:
+            return None
+        return Statistics.of(self.cells, self.parts.train, self.encoding.numbers)
+
+    @cached_property
+    def features(self) -> NDArray[np.generic]:
+        """Rows as the network takes them: images, or `(rows, F + C)`, numbers, then codes of categories."""
+        if self.encoding is None or not self.encoding.categories:
+            return self.cells
+        width = len(self.encoding.numbers) + len(self.encoding.categories)
+        encoded = room(len(self.cells), width)
+        for start in range(0, len(encoded), _CHUNK):
+            some = slice(start, start + _CHUNK)
+            encoded[some] = self.encoding.encode(self.cells[some], self.columns)  # type: ignore[arg-type]
+        return encoded
+
+    def raw(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+        """Return some rows as the artifact takes them: an array for each of `inputs`."""
+        cells = self.cells[rows]
+        if self.encoding is None:
+            return {"image": cells}
+        found: dict[str, NDArray[np.generic]] = {}
+        if self.encoding.numbers:
+            found["numeric"] = np.ascontiguousarray(cells[:, self.encoding.numbers])
+        if self.encoding.categories:
+            texts = np.empty((len(cells), len(self.encoding.categories)), object)
+            for position, place in enumerate(self.encoding.categories):
+                known = self.columns[place].texts or ()
+                texts[:, position] = np.array([*known, ""], object)[
+                    text_indices(cells[:, place], len(known))
+                ]
+            found["categorical"] = texts
+        return found
+
+    @cached_property
+    def inputs(self) -> tuple[Input, ...]:
+        """The graph's inputs: names, types, and what was seen in training."""
+        if self.encoding is None or self.statistics is None:
+            seen = self.cells[self.parts.train]
+            return (
+                Input(
+                    name="image",
+                    dtype="uint8" if seen.dtype == np.uint8 else "float32",
+                    shape=seen.shape[1:],
+                    ranges=((float(seen.min()), float(seen.max())),),
+                ),
+            )
+        found = []
+        if self.encoding.numbers:
+            names = np.array([self.columns[place].name for place in self.encoding.numbers], object)
+            found.append(
+                Input(
+                    name="numeric",
+                    dtype="float32",
+                    shape=(len(names),),
+                    features=tuple(names),
+                    ranges=tuple(
+                        zip(self.statistics.low.tolist(), self.statistics.high.tolist(), strict=True)
+                    ),
+                    missing=tuple(names[self.statistics.gaps]),
+                    missing_texts=self.missing_texts,
+                )
+            )
+        categories = self.encoding.categories.values()
+        if categories:
+            found.append(
+                Input(
+                    name="categorical",
+                    dtype="string",
+                    shape=(len(categories),),
+                    features=tuple(one.name for one in categories),
+                    ranges=(),
+                    categories=tuple(one.categories for one in categories),
+                    missing=tuple(one.name for one in categories if one.gaps),
+                    missing_texts=self.missing_texts,
+                    unknown_allowed=self.unknown_allowed,
+                )
+            )
+        return tuple(found)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of rows, labels and split: the same wherever the same is learned."""
         digest = hashlib.sha256()
-        digest.update(repr((self.features.shape, str(self.features.dtype), self.labels)).encode())
-        digest.update(np.ascontiguousarray(self.features).tobytes())
+        shape = (self.cells.shape, str(self.cells.dtype), self.labels)
+        digest.update(repr(shape if not self.columns else (*shape, self.columns)).encode())
+        for start in range(0, len(self.cells), _CHUNK):
+            digest.update(np.ascontiguousarray(self.cells[start : start + _CHUNK]).tobytes())
         digest.update(self.y.tobytes())
+        if self.weights is not None:
+            digest.update(self.weights.tobytes())
         for rows in vars(self.parts).values():
             digest.update(rows.tobytes() + b"|")
         return digest.hexdigest()
+
+    def refitting(self) -> Dataset:
+        """Return the same rows, of which those for validation are for training as well."""
+        train = np.sort(np.concatenate([self.parts.train, self.parts.validation]))
+        return replace(self, parts=replace(self.parts, train=train))
 
 
 def load(config: Config) -> Dataset:
@@ -58,33 +163,26 @@ def load(config: Config) -> Dataset:
 
     Raises InputError with one sentence that says what is wrong and in which row.
     """
-    rows = sources.read(config.data.source)
-    labels, y = ordered.order(rows.labels, config.data)
-    features = _checked(rows)
-    parts = splits.part(features, config.split, rows.test)
+    rows = sources.read(config)
+    labels, y = ordered.order(rows, config.data)
+    held = content(rows.cells, rows.columns) if rows.columns else rows.cells  # type: ignore[arg-type]
+    parts = splits.part(held, config.split, rows.roles)
     absent = np.setdiff1d(np.arange(labels.count), y[parts.train])
     if len(absent):
         raise InputError(
             f"{len(absent)} of {labels.count} labels have no training row, "
             f"such as {labels.names[absent[0]]!r}; every label must occur"
         )
-    return Dataset(features, y, labels, parts, rows.feature_names)
-
-
-def _checked(rows: sources.Rows) -> NDArray[np.generic]:
-    features = rows.features
-    if features.dtype == np.uint8 and features.ndim == 4:
-        return features
-    if features.dtype.kind not in "fiub":
-        raise InputError(f"features must be numbers, got an array of {features.dtype}")
-    with np.errstate(over="ignore"):
-        numbers = features.astype(np.float32)
-    bad = np.argwhere(~np.isfinite(numbers))
-    if len(bad):
-        row, *place = bad[0].tolist()
-        column = repr(rows.feature_names[place[0]]) if rows.feature_names else f"pixel {place}"
-        raise InputError(
-            f"features must be finite, got {numbers[tuple(bad[0])]} (row {row}, {column}; "
-            f"{len(bad)} such in all)"
-        )
-    return numbers
+    by_time = times.note(rows.roles, config.split)
+    found = checks.notes(held, rows.cells, rows.columns, y, labels, parts)
+    return Dataset(
+        rows.cells,
+        y,
+        labels,
+        parts,
+        rows.columns,
+        rows.roles.weight,
+        config.data.missing if rows.columns else (),
+        config.data.unknown == "accept",
+        (*rows.notes, *([by_time] if by_time else []), *found),
+    )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Data
+from pipeline.data.rows import Rows
 from pipeline.errors import InputError, nearest
 from pipeline.topology import Topology
 
@@ -27,13 +28,20 @@ class Labels:
         return len(self.names)
 
 
-def order(raw: NDArray[np.generic], config: Data) -> tuple[Labels, NDArray[np.int64]]:
+def order(rows: Rows, config: Data) -> tuple[Labels, NDArray[np.int64]]:
     """Return the labels, and each row's label as an index `0 … K−1`.
 
-    Raises InputError where the order is not known, or a row has a label that is not one of them.
+    Raises InputError where the order is not known, or a row has no label or one that is not one of them.
     """
-    found = np.array([_text(label) for label in raw.tolist()])
-    names = config.labels or _numeric_order(found)
+    column = f", column {rows.label_column!r}" if rows.label_column else ""
+    empty = np.flatnonzero(rows.labels < 0)
+    if len(empty):
+        others = f" nor have {len(empty) - 1} others" if len(empty) > 1 else ""
+        raise InputError(
+            f"row {empty[0] + 1} has no label (column {rows.label_column!r}){others}; "
+            "leave out rows whose label is not known"
+        )
+    names = config.labels or _numeric_order(rows.label_texts)
     if config.values:
         values = np.array(config.values)
     else:
@@ -41,14 +49,16 @@ def order(raw: NDArray[np.generic], config: Data) -> tuple[Labels, NDArray[np.in
         rising = all(n is not None for n in numbers) and bool(np.all(np.diff(np.array(numbers, float)) > 0))
         values = np.array(numbers, float) if rising else np.arange(len(names), dtype=float)
     index = {name: position for position, name in enumerate(names)}
-    for row, label in enumerate(found):
-        if label not in index:
-            raise InputError(
-                f"label {str(label)!r} is not one of {_listed(names)} (row {row})"
-                f"{nearest(str(label), names)}"
-            )
-    topology = Topology.of(values.tolist(), _period(values, config))
-    return Labels(names, topology), np.array([index[label] for label in found], dtype=np.int64)
+    known = np.array([index.get(text, -1) for text in rows.label_texts], np.int64)
+    y = known[rows.labels]
+    unknown = np.flatnonzero(y < 0)
+    if len(unknown):
+        label = rows.label_texts[rows.labels[unknown[0]]]
+        raise InputError(
+            f"label {label!r} is not one of {_listed(names)} (row {unknown[0] + 1}{column})"
+            f"{nearest(label, names)}"
+        )
+    return Labels(names, Topology.of(values.tolist(), _period(values, config))), y
 
 
 def _period(values: NDArray[np.float64], config: Data) -> float | None:
@@ -73,12 +83,6 @@ def _period(values: NDArray[np.float64], config: Data) -> float | None:
     return config.period
 
 
-def _text(label: object) -> str:
-    if isinstance(label, float) and label.is_integer():
-        return str(int(label))
-    return str(label)
-
-
 def _number(name: str) -> float | None:
     try:
         number = float(name)
@@ -87,10 +91,9 @@ def _number(name: str) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _numeric_order(found: NDArray[np.str_]) -> tuple[str, ...]:
-    names = sorted(set(found.tolist()))
+def _numeric_order(names: Sequence[str]) -> tuple[str, ...]:
     if len(names) < 2:
-        raise InputError(f"every row has the same label, {names}; nothing to learn")
+        raise InputError(f"every row has the same label, {list(names)}; nothing to learn")
     words = [name for name in names if _number(name) is None]
     if words:
         raise InputError(

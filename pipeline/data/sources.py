@@ -6,54 +6,60 @@ import sys
 import zipfile
 import zlib
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import environment
-from pipeline.config import BUILT_IN
-from pipeline.data import idx
+from pipeline.config import BUILT_IN, Config
+from pipeline.data import built_in, idx, images, table
+from pipeline.data.rows import Roles, Rows
 from pipeline.errors import InputError, nearest
 
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows as they were found: `features` is `(rows, F)` or `(rows, height, width, channels)`."""
-
-    features: NDArray[np.generic]
-    labels: NDArray[np.generic]
-    feature_names: tuple[str, ...]  # empty for images
-    test: NDArray[np.bool_] | None = None  # `(rows,)`, True in the source's own test part, if it has one
+_OFTABLES = ("label", "features", "drop", "categorical", "group", "time", "weight")
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
-def read(source: str) -> Rows:
+def read(config: Config) -> Rows:
     """Read a source by its name, its file ending, or as the folder that it is.
 
     Raises InputError where it does not exist, cannot be read, or is of no known kind.
     """
+    source = config.data.source
+    path = Path(source)
+    if source not in BUILT_IN and source.lower().endswith(TABLES):
+        return table.read(path, config)
+    _refuse_columns(config)
     if source == "digits":
-        return _digits()
+        return Rows.of_arrays(*built_in.digits())
+    if source == "diabetes":
+        return _of_numbers(*built_in.diabetes())
     if source == "mnist":
         return _mnist()
-    path = Path(source)
     if source.endswith(".npz"):
         return _npz(path)
     if source and path.is_dir():
-        return _with_test_part(*idx.read(path))
-    found = "is a file of another kind" if path.is_file() else "is not there"
+        if any(path.glob("*-images-idx3-ubyte*")):
+            return _with_test_part(*idx.read(path))
+        found = images.read(path, config.data.image_size)
+        rows = Rows.of_arrays(found.pixels, found.labels)
+        return Rows(rows.cells, rows.labels, rows.label_texts, notes=found.notes)
+    kind = "is a file of another kind" if path.is_file() else "is not there"
     raise InputError(
-        f"data.source must be {', '.join(map(repr, BUILT_IN))}, a .npz file or a folder of IDX files; "
-        f"{source!r} {found}{nearest(path.name, BUILT_IN)}"
+        f"data.source must be {', '.join(map(repr, BUILT_IN))}, a .csv, .tsv, .parquet or .npz file, or a "
+        f"folder of images or IDX files; {source!r} {kind}{nearest(path.name, BUILT_IN)}"
     )
 
 
-def _digits() -> Rows:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    return Rows(digits.images[..., np.newaxis].astype(np.uint8), digits.target, ())
+def _refuse_columns(config: Config) -> None:
+    """Raise InputError where keys are given that are about columns by name."""
+    given = [f"data.{key}" for key in _OFTABLES if getattr(config.data, key)]
+    given += ["split.column"] if config.split.column else []
+    if given:
+        raise InputError(
+            f"{given[0]} names a column of a .csv or .parquet table, which the source "
+            f"{config.data.source!r} is not"
+        )
 
 
 def _mnist() -> Rows:
@@ -75,7 +81,21 @@ def _with_test_part(train: idx.Labelled, test: idx.Labelled) -> Rows:
     """Return grey images, `(rows, height, width, 1)`, of which the last ones are for testing."""
     images = np.concatenate([train[0], test[0]])[..., np.newaxis]
     labels = np.concatenate([train[1], test[1]])
-    return Rows(images, labels, (), np.arange(len(labels)) >= len(train[1]))
+    return Rows.of_arrays(images, labels, roles=Roles(test=np.arange(len(labels)) >= len(train[1])))
+
+
+def _of_numbers(features: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> Rows:
+    """Return rows of a table of numbers, of which NaN are missing; raise InputError for infinite ones."""
+    with np.errstate(over="ignore"):
+        numbers = features.astype(np.float32)
+    bad = np.argwhere(np.isinf(numbers))
+    if len(bad):
+        row, column = bad[0].tolist()
+        raise InputError(
+            f"features must be finite, got {features[row, column]:g} (row {row + 1}, {names[column]!r}; "
+            f"{len(bad)} such in all)"
+        )
+    return Rows.of_arrays(numbers, labels, names)
 
 
 UNREADABLE = (ValueError, TypeError, AttributeError, EOFError, zlib.error, zipfile.BadZipFile)
@@ -103,12 +123,29 @@ def _npz(path: Path) -> Rows:
         raise InputError(
             f"{path}: y must have one label for each of {len(features)} rows, got {labels.shape}"
         )
+    if features.dtype.kind not in "fiub":
+        raise InputError(f"features must be numbers, got an array of {features.dtype}")
     if features.ndim == 4:
-        return Rows(features, labels, ())
+        return Rows.of_arrays(_pixels(features), labels)
     if names is None:
         names = tuple(f"x{column}" for column in range(features.shape[1]))
     if len(names) != features.shape[1] or len(set(names)) != len(names):
         raise InputError(
             f"{path}: 'features' must name each of {features.shape[1]} columns once, got {list(names)}"
         )
-    return Rows(features, labels, names)
+    return _of_numbers(features, labels, names)
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    if images.dtype == np.uint8:
+        return images
+    with np.errstate(over="ignore"):
+        numbers = images.astype(np.float32)
+    bad = np.argwhere(~np.isfinite(numbers))
+    if len(bad):
+        row, *place = bad[0].tolist()
+        raise InputError(
+            f"features must be finite, got {numbers[tuple(bad[0])]} (row {row + 1}, pixel {place}; "
+            f"{len(bad)} such in all)"
+        )
+    return numbers

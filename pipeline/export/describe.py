@@ -84,6 +84,7 @@ def describe(
     data: Dataset,
     members: Sequence[Member],
     scaled: Calibration | None = None,
+    seen: Dataset | None = None,
 ) -> Manifest:
     """Return the manifest of networks that answer together.
 
@@ -92,6 +93,7 @@ def describe(
         data: What was learned from.
         members: The best first.
         scaled: Their calibration; none where left out.
+        seen: What their weights have seen, where that is not the training part of `data`.
     """
     decision = config.decision
     return Manifest(
@@ -99,7 +101,7 @@ def describe(
         labels=data.labels.names,
         values=data.labels.topology.values,
         topology=Topology(kind=data.labels.topology.kind, period=data.labels.topology.period),
-        inputs=(data.spec,),
+        inputs=(seen or data).inputs,
         profiles=profiles(config, data),
         default_profile=decision.profile,
         members=tuple(members),
@@ -110,6 +112,7 @@ def describe(
         ),
         provenance=Provenance(
             data_fingerprint=data.fingerprint,
+            refitted=seen is not None,
             git_commit=_git_commit(),
             versions={package: version(package) for package in _PACKAGES},
             created=datetime.now(UTC),

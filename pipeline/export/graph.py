@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -17,6 +17,7 @@ from onnx import numpy_helper
 
 from pipeline import decision
 from pipeline.conformal import Conformal
+from pipeline.export import categories
 from pipeline.export.simplify import simplify
 from pipeline.topology import Topology
 from serving import seal
@@ -34,11 +35,21 @@ _DIMENSIONS = {
 
 
 def answering(
-    model: keras.Model, spec: Input, topology: Topology, conformal: Conformal
+    model: keras.Model, inputs: Sequence[Input], topology: Topology, conformal: Conformal
 ) -> tf.types.experimental.PolymorphicFunction:
-    """Return the function that is exported: `(rows, cost, coverage) → outputs`, see `decision.decide`."""
+    """Return the function that is exported: `(rows, cost, coverage) → outputs`, see `decision.decide`.
+
+    Rows are what the network takes, `Dataset.features`: where the graph takes texts, their codes.
+    """
+    first, *others = inputs
+    coded = first.name == "categorical" or bool(others)
+    shape = [sum(spec.shape[0] for spec in inputs)] if coded else first.shape
     signature = (
-        tf.TensorSpec([None, *spec.shape], spec.dtype, name=spec.name),
+        tf.TensorSpec(
+            [None, *shape],
+            "float32" if coded else first.dtype,
+            name=categories.ROWS if coded else first.name,
+        ),
         tf.TensorSpec([None, None, topology.classes, None], tf.float32, name="cost"),
         tf.TensorSpec([None], tf.float32, name="coverage"),
     )
@@ -75,8 +86,7 @@ def export(model: keras.Model, conformal: Conformal, manifest: Manifest, path: P
         manifest: What the file says of itself.
         path: Where it is written.
     """
-    (spec,) = manifest.inputs
-    answer = answering(model, spec, topology_of(manifest), conformal)
+    answer = answering(model, manifest.inputs, topology_of(manifest), conformal)
     with _quiet_conversion():
         graph_model, _ = tf2onnx.convert.from_function(
             answer, input_signature=answer.input_signature, opset=OPSET, large_model=False
@@ -85,6 +95,9 @@ def export(model: keras.Model, conformal: Conformal, manifest: Manifest, path: P
     graph.name = manifest.name
     simplify(graph)
     _name_dimensions(graph)
+    by_name = {spec.name: spec for spec in manifest.inputs}
+    if "categorical" in by_name:
+        categories.take_texts(graph_model, by_name.get("numeric"), by_name["categorical"])
     # An initializer with the name of an input is that input's default.
     for name, default in defaults(manifest).items():
         graph.initializer.append(numpy_helper.from_array(default, name))

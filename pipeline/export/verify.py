@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -23,7 +24,12 @@ TOLERANCE = 1e-5
 
 
 def verify(
-    path: Path, model: keras.Model, conformal: Conformal, rows: NDArray[np.generic], seed: int = 0
+    path: Path,
+    model: keras.Model,
+    conformal: Conformal,
+    rows: NDArray[np.generic],
+    raw: Mapping[str, NDArray[np.generic]] | None = None,
+    seed: int = 0,
 ) -> float:
     """Check an artifact against the network that it was made from; return the largest difference seen.
 
@@ -36,7 +42,8 @@ def verify(
         path: The artifact.
         model: `(batch, *shape)` raw rows to `(batch, S, K)` log-probabilities of each pass.
         conformal: What intervals are made by.
-        rows: Real rows to draw batches from.
+        rows: Real rows to draw batches from, as the network takes them.
+        raw: The same rows as the artifact takes them; left out, it takes them as the network does.
         seed: Of the draws.
 
     Raises:
@@ -44,20 +51,23 @@ def verify(
     """
     _check_file(path)
     artifact = Artifact(path, "cpu")
-    (spec,) = artifact.manifest.inputs
+    inputs = artifact.manifest.inputs
+    if raw is None:
+        raw = {inputs[0].name: rows}
     topology = topology_of(artifact.manifest)
-    answer = answering(model, spec, topology, conformal)
+    answer = answering(model, inputs, topology, conformal)
     default = defaults(artifact.manifest)
     random = np.random.default_rng(seed)
     worst = 0.0
     for batch in BATCHES:
-        drawn = rows[random.integers(len(rows), size=batch)]
+        chosen = random.integers(len(rows), size=batch)
+        drawn, asked_about = rows[chosen], {name: array[chosen] for name, array in raw.items()}
         classes = len(artifact.manifest.labels)
         policies = random.uniform(0, 5, (1, 2, classes, 3)).astype(np.float32)
         by_row = random.uniform(0, 5, (batch, 1, classes, 4)).astype(np.float32)
         level, levels = (random.uniform(0.05, 0.99, n).astype(np.float32) for n in (1, batch))
         for cost, coverage in ((None, None), (policies, level), (by_row, levels)):
-            exported = artifact.run({spec.name: drawn}, cost, coverage)
+            exported = artifact.run(asked_about, cost, coverage)
             asked = default["coverage"] if coverage is None else coverage
             outputs = answer(drawn, default["cost"] if cost is None else cost, asked)
             kept = Answer(**{name: tensor.numpy() for name, tensor in outputs.items()})

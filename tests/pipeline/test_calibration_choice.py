@@ -30,6 +30,7 @@ from pipeline.calibration import (
 from pipeline.config import Config, Named
 from pipeline.conformal import Conformal
 from pipeline.data import Dataset, Labels
+from pipeline.data.columns import Column
 from pipeline.data.splits import Parts
 from pipeline.ensemble import Member
 from pipeline.losses import soft_labels
@@ -281,7 +282,7 @@ def data() -> Dataset:
     names = ("poor", "fair", "good", "best")
     return Dataset(
         x.astype(np.float32), y, Labels(names, Topology.of(range(4))),
-        Parts(train_rows, validation, calibration, test), ("a", "b", "c"),
+        Parts(train_rows, validation, calibration, test), tuple(map(Column, "abc")),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,16 @@ from numpy.typing import NDArray
 
 from pipeline.config import Config, Data, Split
 from pipeline.data import Dataset, labels, load, sources, splits
+from pipeline.data.rows import Roles, Rows
 from pipeline.errors import InputError
 
 
 def _config(source: Path | str, **data: object) -> Config:
     return Config.model_validate({"name": "t", "data": {"source": str(source), **data}})
+
+
+def _labelled(raw: Sequence[object]) -> Rows:
+    return Rows.of_arrays(np.zeros((len(raw), 1), np.float32), np.array(raw), ["a"])
 
 
 def test_digits_are_images_of_bytes() -> None:
@@ -25,15 +31,16 @@ def test_digits_are_images_of_bytes() -> None:
     assert data.features.dtype == np.uint8
     assert data.labels.names == tuple("0123456789")
     assert data.labels.topology.values == tuple(range(10))
-    assert data.spec.name == "image"
+    assert [spec.name for spec in data.inputs] == ["image"]
 
 
 def test_a_table_keeps_its_column_names(table: Path) -> None:
     """An .npz with x, y and features is a table whose columns are named."""
     data = load(_config(table))
-    assert data.spec.features == ("length", "width", "mass")
-    assert data.spec.dtype == "float32"
-    low, high = data.spec.ranges[0]
+    (spec,) = data.inputs
+    assert spec.features == ("length", "width", "mass")
+    assert spec.dtype == "float32"
+    low, high = spec.ranges[0]
     seen = data.features[data.parts.train][:, 0].astype(float)
     assert (low, high) == (seen.min(), seen.max())
 
@@ -91,12 +98,12 @@ def test_a_test_part_of_the_source_is_kept() -> None:
     """Rows that the source marks are the test part; validation has its share of the others, by the hash."""
     rows = np.random.default_rng(4).normal(size=(6000, 2))
     marked = np.arange(6000) >= 4000
-    parts = splits.part(rows, Split(test=0.5, validation=0.25), marked)
+    parts = splits.part(rows, Split(test=0.5, validation=0.25), Roles(test=marked))
     assert parts.test.tolist() == list(range(4000, 6000))
     assert len(parts.validation) / 4000 == pytest.approx(0.25, abs=0.03)
     assert len(parts.calibration) / 4000 == pytest.approx(0.15, abs=0.03)
     assert sorted([*parts.train, *parts.validation, *parts.calibration]) == list(range(4000))
-    other = splits.part(rows[2000:], Split(test=0.1, validation=0.25), marked[2000:])
+    other = splits.part(rows[2000:], Split(test=0.1, validation=0.25), Roles(test=marked[2000:]))
     assert (other.validation + 2000).tolist() == parts.validation[parts.validation >= 2000].tolist()
 
 
@@ -104,7 +111,7 @@ def test_a_test_part_of_the_source_is_kept() -> None:
 def test_fewer_training_rows_are_some_of_the_more(marked: bool) -> None:
     """`train_rows` takes a subset, the same in any order of rows; no other part changes."""
     rows = np.random.default_rng(5).normal(size=(2000, 2))
-    own_test = np.arange(2000) < 500 if marked else None
+    own_test = Roles(test=np.arange(2000) < 500 if marked else None)
     every = splits.part(rows, Split(), own_test)
     kept = [splits.part(rows, Split(train_rows=n), own_test) for n in (100, 400, 10_000)]
     assert [len(parts.train) for parts in kept] == [100, 400, len(every.train)]
@@ -113,7 +120,11 @@ def test_fewer_training_rows_are_some_of_the_more(marked: bool) -> None:
         assert parts.validation.tolist() == every.validation.tolist()
         assert parts.test.tolist() == every.test.tolist()
         assert parts.calibration.tolist() == every.calibration.tolist()
-    turned = splits.part(rows[::-1], Split(train_rows=100), None if own_test is None else own_test[::-1])
+    turned = splits.part(
+        rows[::-1],
+        Split(train_rows=100),
+        Roles(test=None if own_test.test is None else own_test.test[::-1]),
+    )
     assert _side(turned, "train", rows[::-1]) == _side(kept[0], "train", rows)
 
 
@@ -158,7 +169,7 @@ def test_labels_have_an_order_and_values(
     raw: list[object], config: dict[str, object], names: tuple[str, ...], values: list[float]
 ) -> None:
     """Numbers order themselves, words as the config says; values are the numbers where those rise."""
-    found, y = labels.order(np.array(raw), Data.model_validate({"source": "", **config}))
+    found, y = labels.order(_labelled(raw), Data.model_validate({"source": "", **config}))
     assert (found.names, list(found.topology.values)) == (names, values)
     assert [found.names[k] for k in y] == [
         str(int(r)) if isinstance(r, float) and r == int(r) else str(r) for r in raw
@@ -171,9 +182,9 @@ def test_labels_have_an_order_and_values(
         (
             ["good", "godo"],
             {"labels": ("bad", "good")},
-            r"'godo' is not one of \['bad', 'good'\] \(row 1\); did you mean 'good'",
+            r"'godo' is not one of \['bad', 'good'\] \(row 2\); did you mean 'good'",
         ),
-        ([1, 2, 9], {"labels": ("1", "2")}, r"'9' is not one of \['1', '2'\] \(row 2\)"),
+        ([1, 2, 9], {"labels": ("1", "2")}, r"'9' is not one of \['1', '2'\] \(row 3\)"),
         (["bad", "good"], {}, "no order of their own; give it as data.labels"),
         ([1, 1], {}, "the same label"),
         (["1", "01", "2"], {}, "'1' and '01' are the same number|'01' and '1' are the same number"),
@@ -186,7 +197,7 @@ def test_labels_that_do_not_fit_are_named(
 ) -> None:
     """A label outside the order is told with its row and its neighbour."""
     with pytest.raises(InputError, match=message):
-        labels.order(np.array(raw), Data.model_validate({"source": "", **config}))
+        labels.order(_labelled(raw), Data.model_validate({"source": "", **config}))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +208,7 @@ def test_a_ring_has_a_period(values: tuple[float, ...], period: float | None, ex
     """Once round is what the config says, else one more of the equal steps."""
     names = [f"label {value}" for value in values]
     ring = {"source": "", "labels": names, "values": values, "topology": "cyclic", "period": period}
-    found, _ = labels.order(np.array(names), Data.model_validate(ring))
+    found, _ = labels.order(_labelled(names), Data.model_validate(ring))
     assert (found.topology.kind, found.topology.period) == ("cyclic", expected)
 
 
@@ -216,7 +227,7 @@ def test_a_ring_that_does_not_close_is_refused(
     names = [f"label {value}" for value in values]
     ring = {"source": "", "labels": names, "values": values, "topology": "cyclic", "period": period}
     with pytest.raises(InputError, match=message):
-        labels.order(np.array(names), Data.model_validate(ring))
+        labels.order(_labelled(names), Data.model_validate(ring))
 
 
 def test_a_label_without_training_rows_is_an_error(table: Path) -> None:
@@ -231,11 +242,11 @@ def _save(path: Path, **arrays: object) -> Path:
 
 
 def test_a_number_that_is_not_finite_is_named(tmp_path: Path) -> None:
-    """NaN and infinity are told with row and column."""
+    """Infinity is told with row and column."""
     x = np.zeros((50, 2), np.float32)
-    x[7, 1] = np.nan
+    x[7, 1] = np.inf
     path = _save(tmp_path, x=x, y=np.arange(50) % 2, features=["a", "b"])
-    with pytest.raises(InputError, match=r"must be finite, got nan \(row 7, 'b'; 1 such in all\)"):
+    with pytest.raises(InputError, match=r"must be finite, got inf \(row 8, 'b'; 1 such in all\)"):
         load(_config(path))
 
 
@@ -260,18 +271,18 @@ def test_arrays_that_do_not_fit_are_refused(
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     """A missing file, a broken one and one of an unknown kind are each one sentence."""
     with pytest.raises(InputError, match="cannot be read: No such file"):
-        sources.read(str(tmp_path / "none.npz"))
+        sources.read(_config(tmp_path / "none.npz"))
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 but no more")
     with pytest.raises(InputError, match=r"not a readable \.npz"):
-        sources.read(str(tmp_path / "broken.npz"))
+        sources.read(_config(tmp_path / "broken.npz"))
     for content in (b"", b"\x93NUMPY\x01\x00", b"\x00" * 40):
         (tmp_path / "broken.npz").write_bytes(content)
         with pytest.raises(InputError, match=r"not a readable \.npz"):
-            sources.read(str(tmp_path / "broken.npz"))
+            sources.read(_config(tmp_path / "broken.npz"))
     np.save(tmp_path / "array.npy", np.zeros(3))
     (tmp_path / "array.npy").rename(tmp_path / "broken.npz")
     with pytest.raises(InputError, match=r"not a readable \.npz"):
-        sources.read(str(tmp_path / "broken.npz"))
+        sources.read(_config(tmp_path / "broken.npz"))
 
 
 @pytest.mark.parametrize(
@@ -288,9 +299,12 @@ def test_an_unknown_source_is_told_what_is_allowed(
     """A source of no known kind is one sentence that lists the kinds."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.xlsx").touch()
-    allowed = r"^data\.source must be 'digits', 'mnist', a \.npz file or a folder of IDX files; "
+    allowed = (
+        r"^data\.source must be 'digits', 'diabetes', 'mnist', a \.csv, \.tsv, \.parquet or \.npz file, "
+        r"or a folder of images or IDX files; "
+    )
     with pytest.raises(InputError, match=allowed + message):
-        sources.read(source)
+        sources.read(_config(source))
 
 
 def test_the_fingerprint_follows_rows_labels_and_split(table: Path) -> None:

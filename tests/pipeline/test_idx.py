@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import Config, load_config
 from pipeline.data import idx, load, sources
+from pipeline.data.rows import Rows
 from pipeline.errors import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -31,6 +32,10 @@ FILES = {
     "t10k-images-idx3-ubyte": _bytes(TEST[0]),
     "t10k-labels-idx1-ubyte": _bytes(TEST[1]),
 }
+
+
+def _read(source: Path | str) -> Rows:
+    return sources.read(Config.model_validate({"name": "m", "data": {"source": str(source)}}))
 
 
 @pytest.fixture
@@ -56,16 +61,16 @@ def test_the_files_are_read_as_they_were_written(folder: Path) -> None:
 def test_keras_copy_and_the_files_give_the_same_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`mnist` and a folder of its files are one set: grey images of bytes, the last ones for testing."""
     monkeypatch.setattr("keras.datasets.mnist.load_data", lambda: (TRAIN, TEST))
-    downloaded, read = sources.read("mnist"), sources.read(str(folder))
-    assert read.features.shape == (69, 28, 28, 1)
-    assert read.test is not None
-    assert downloaded.test is not None
-    assert np.flatnonzero(read.test).tolist() == list(range(60, 69))
-    np.testing.assert_array_equal(read.features[60:, :, :, 0], TEST[0], strict=True)
-    np.testing.assert_array_equal(downloaded.features, read.features, strict=True)
+    downloaded, read = _read("mnist"), _read(folder)
+    assert read.cells.shape == (69, 28, 28, 1)
+    assert read.roles.test is not None
+    assert downloaded.roles.test is not None
+    assert np.flatnonzero(read.roles.test).tolist() == list(range(60, 69))
+    np.testing.assert_array_equal(read.cells[60:, :, :, 0], TEST[0], strict=True)
+    np.testing.assert_array_equal(downloaded.cells, read.cells, strict=True)
     np.testing.assert_array_equal(downloaded.labels, read.labels, strict=True)
-    np.testing.assert_array_equal(downloaded.test, read.test, strict=True)
-    assert downloaded.feature_names == read.feature_names == ()
+    np.testing.assert_array_equal(downloaded.roles.test, read.roles.test, strict=True)
+    assert downloaded.columns == read.columns == ()
 
 
 def test_a_download_that_fails_is_one_sentence(
@@ -82,7 +87,7 @@ def test_a_download_that_fails_is_one_sentence(
         InputError,
         match=r"'mnist' can be neither .*\(URL fetch .*\); give a folder that holds .* IDX files",
     ):
-        sources.read("mnist")
+        _read("mnist")
     out, err = capsys.readouterr()
     assert (out, err) == ("", "Downloading data\n")
 
@@ -96,7 +101,7 @@ def test_a_folder_is_relative_to_the_config(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(home / "elsewhere")
 
     def rows(*overrides: str, config: str = "../model.toml") -> int:
-        return len(sources.read(load_config(Path(config), overrides).data.source).labels)
+        return len(sources.read(load_config(Path(config), overrides)).labels)
 
     assert rows() == 69
     assert rows("data.source=./elsewhere/../files") == 69
@@ -143,7 +148,7 @@ def test_a_file_that_does_not_fit_is_named(folder: Path, name: str, content: byt
     """Whatever is wrong with one of the four files is one sentence that names it."""
     (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=f"^{re.escape(str(folder / name))}: .*{message}") as raised:
-        sources.read(str(folder))
+        _read(folder)
     assert "\n" not in str(raised.value)
 
 
@@ -151,10 +156,10 @@ def test_a_file_that_is_not_there_is_named(folder: Path) -> None:
     """Which file is missing, and which a folder must hold; one that is no file is told with the reason."""
     (folder / LABELS).unlink()
     with pytest.raises(InputError, match=rf"has no {LABELS}, nor {LABELS}\.gz; a folder must hold"):
-        sources.read(str(folder))
+        _read(folder)
     (folder / LABELS).mkdir()
     with pytest.raises(InputError, match=f"{LABELS}: cannot be read: Is a directory"):
-        sources.read(str(folder))
+        _read(folder)
 
 
 def test_a_broken_gzip_file_is_named(folder: Path) -> None:

@@ -1,0 +1,193 @@
+"""What somebody should know of rows before a network learns from them; nothing here is an error."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.columns import Column, text_indices
+from pipeline.data.encoding import MOST_CATEGORIES
+from pipeline.data.labels import Labels
+from pipeline.data.splits import Parts
+
+FEW_ROWS = 5
+"""Rows of a label in a part, below which what the part says of that label is chance."""
+
+_CHUNK = 2**16  # rows
+_LOOKED_AT = 200_000  # rows, in which a column that gives the label away is looked for
+_NAMED = 5  # columns in one sentence
+
+
+def notes(
+    content: NDArray[np.generic],
+    cells: NDArray[np.generic],
+    columns: Sequence[Column],
+    y: NDArray[np.int64],
+    labels: Labels,
+    parts: Parts,
+) -> Iterator[str]:
+    """Yield one sentence for each thing that is worth looking at.
+
+    Args:
+        content: `(rows, …)`, what makes rows equal.
+        cells: `(rows, columns)`, or images.
+        columns: Of a table; none of images.
+        y: `(rows,)`, index of the label.
+        labels: In their order.
+        parts: Which rows serve what.
+    """
+    yield from _few_rows(y, labels, parts)
+    yield from _duplicate_rows(content, y)
+    if columns:
+        table = np.asarray(cells, np.float32)
+        held = _held(content, table)
+        yield from _constant(table, columns, held)
+        yield from _duplicate_columns(columns, held)
+        yield from _stand_ins(columns, held)
+        yield from _many_categories(columns, held)
+        yield from _giving_away(table[:_LOOKED_AT], columns, y[:_LOOKED_AT])
+
+
+@dataclass
+class _Held:
+    """What a column holds, seen some rows at a time: a table may be larger than memory."""
+
+    first: np.generic
+    constant: bool = True
+    filled: int = 0
+    stand_ins: int = 0
+    digest: hashlib.blake2b = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+
+    def add(self, content: NDArray[np.generic], cells: NDArray[np.float32]) -> None:
+        self.constant = self.constant and bool((content == self.first).all())
+        self.filled += int(np.count_nonzero(~np.isnan(cells)))
+        self.stand_ins += int(np.count_nonzero(cells == -(2**31)))
+        self.digest.update(content.tobytes())
+
+
+def _held(content: NDArray[np.generic], cells: NDArray[np.float32]) -> list[_Held]:
+    found = [_Held(first) for first in content[0]]
+    for start in range(0, len(cells), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        for one, own, numbers in zip(found, content[some].T, cells[some].T, strict=True):
+            one.add(own, numbers)
+    return found
+
+
+def _few_rows(y: NDArray[np.int64], labels: Labels, parts: Parts) -> Iterator[str]:
+    for part, rows in vars(parts).items():
+        counts = np.bincount(y[rows], minlength=labels.count)
+        few = [f"{labels.names[k]!r} has {counts[k]}" for k in np.flatnonzero(counts < FEW_ROWS)]
+        if few:
+            yield f"few rows of a label in {part}: {_some(few)}; what it says of that label is chance"
+
+
+def _duplicate_rows(content: NDArray[np.generic], y: NDArray[np.int64]) -> Iterator[str]:
+    rows = np.ascontiguousarray(content).reshape(len(content), -1)
+    digests = np.fromiter((_number(row.tobytes()) for row in rows), np.uint64, len(rows))
+    _, first, group = np.unique(digests, return_index=True, return_inverse=True)
+    again = len(rows) - len(first)
+    if again:
+        apart = len(np.unique(group[y != y[first][group]]))
+        other = f"; {apart} sets of equal rows have labels that differ" if apart else ""
+        yield f"{again} rows repeat another one{other}; a split by content keeps equal rows in one part"
+
+
+def _number(row: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "little")
+
+
+def _constant(
+    cells: NDArray[np.float32], columns: Sequence[Column], held: Sequence[_Held]
+) -> Iterator[str]:
+    found = [
+        f"{column.name!r} is always {column.shown(cells[0, place])}"
+        for place, column in enumerate(columns)
+        if held[place].constant
+    ]
+    if found:
+        yield f"columns that say nothing: {_some(found)}; name them in data.drop"
+
+
+def _duplicate_columns(columns: Sequence[Column], held: Sequence[_Held]) -> Iterator[str]:
+    first: dict[bytes, str] = {}
+    same = []
+    for column, own in zip(columns, held, strict=True):
+        before = first.setdefault(own.digest.digest(), column.name)
+        if before != column.name and not own.constant:
+            same.append(f"{column.name!r} is {before!r}")
+    if same:
+        yield f"columns that are the same as another: {_some(same)}; name them in data.drop"
+
+
+def _stand_ins(columns: Sequence[Column], held: Sequence[_Held]) -> Iterator[str]:
+    found = [
+        f"{column.name!r} in {own.stand_ins} rows"
+        for column, own in zip(columns, held, strict=True)
+        if column.texts is None and own.stand_ins
+    ]
+    if found:
+        yield f"-2147483648 often stands for a missing value: {_some(found)}; leave such cells empty"
+
+
+def _many_categories(columns: Sequence[Column], held: Sequence[_Held]) -> Iterator[str]:
+    for column, own in zip(columns, held, strict=True):
+        count = len(column.texts or ())
+        if count > MOST_CATEGORIES:
+            yield (
+                f"column {column.name!r} has {count} different texts, of which the {MOST_CATEGORIES} most "
+                "frequent are categories and the others unknown; if it names rows, name it in data.drop"
+            )
+        elif names_rows(own.filled, column):
+            yield (
+                f"column {column.name!r} has {count} different texts in {own.filled} rows; "
+                "if it names rows, name it in data.drop"
+            )
+
+
+def names_rows(filled: int, column: Column) -> bool:
+    """Return whether a column of categories has another text in more than every second filled row."""
+    different = len(column.texts or ())
+    return different > 20 and 2 * different > filled
+
+
+def _giving_away(
+    cells: NDArray[np.float32], columns: Sequence[Column], y: NDArray[np.int64]
+) -> Iterator[str]:
+    for place, column in enumerate(columns):
+        own = (
+            text_indices(cells[:, place], len(column.texts))
+            if column.texts is not None
+            else cells[:, place]
+        )
+        if _gives_away(own, y, ordered=column.texts is None):
+            yield (
+                f"column {column.name!r} tells the label of every row by itself; if it is not known before "
+                "the label is, name it in data.drop"
+            )
+
+
+def _gives_away(cells: NDArray[np.generic], y: NDArray[np.int64], ordered: bool) -> bool:
+    """Return whether equal cells have equal labels, and that is no wonder of having few equal ones.
+
+    It is none where cells repeat, five rows a value or more, or where each label is a range of numbers.
+    """
+    by_cell = np.argsort(cells, kind="stable")
+    own, of = cells[by_cell], y[by_cell]
+    same_cell = own[1:] == own[:-1]
+    if np.any(same_cell & (of[1:] != of[:-1])):
+        return False
+    values = 1 + np.count_nonzero(~same_cell)
+    ranges = 1 + np.count_nonzero(of[1:] != of[:-1])
+    found = len(np.unique(y))
+    repeated = values * 5 <= len(y)
+    return bool(found > 1 and (repeated or (ordered and ranges == found and len(y) >= 10 * found)))
+
+
+def _some(parts: Sequence[str]) -> str:
+    more = f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
+    return ", ".join(parts[:_NAMED]) + more

@@ -1,0 +1,80 @@
+"""Rows as they were found, with what else their source says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.columns import Column
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What columns say of rows that are no features; each `(rows,)`, None where there is no such column.
+
+    Attributes:
+        group: What a row belongs to.
+        time: Rising with time.
+        part: "train", "validation", "calibration" or "test".
+        weight: What a row counts for.
+        test: True in the source's own test part.
+    """
+
+    group: Sequence[str] | None = None
+    time: NDArray[np.float64] | None = None
+    dates: bool = False  # whether `time` is seconds since 1970
+    part: Sequence[str] | None = None
+    weight: NDArray[np.float32] | None = None
+    test: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows and their labels.
+
+    Attributes:
+        cells: Images `(rows, height, width, channels)`; of a table `(rows, columns)`, see `Dataset.cells`.
+        labels: `(rows,)`, index into `label_texts`; below 0 where there is none.
+        label_texts: Every label that occurs.
+        columns: Of a table; none of images.
+        label_column: The name of the column of labels, for messages.
+        roles: What else is known.
+        notes: What somebody should know of the source: one sentence each.
+    """
+
+    cells: NDArray[np.generic]
+    labels: NDArray[np.int64]
+    label_texts: tuple[str, ...]
+    columns: tuple[Column, ...] = ()
+    label_column: str = ""
+    roles: Roles = field(default_factory=Roles)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_arrays(
+        cls,
+        cells: NDArray[np.generic],
+        labels: NDArray[np.generic],
+        names: Sequence[str] = (),
+        roles: Roles | None = None,
+    ) -> Rows:
+        """Return rows of arrays; raw labels are numbers or texts."""
+        texts, indices = np.unique(
+            np.array([_text(label) for label in labels.tolist()]), return_inverse=True
+        )
+        return cls(
+            cells,
+            indices.astype(np.int64),
+            tuple(texts.tolist()),
+            tuple(Column(name) for name in names),
+            roles=roles or Roles(),
+        )
+
+
+def _text(label: object) -> str:
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    return str(label)

@@ -1,0 +1,150 @@
+"""Steps over rows: training and validation of one network, an epoch of each in one call into TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from pipeline.calibration import undo_class_weights
+from pipeline.train.rows import Part
+
+UNDONE = "undone_loss"
+"""The curve that tells, with class weights, the loss after they are divided out."""
+_VALIDATED = 4096  # rows at a time
+
+Step = Callable[..., tf.Tensor]
+Epoch = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+
+
+class Loop:
+    """What is done to a network in an epoch.
+
+    `Model.fit` would come back to Python for every few steps, carry each batch through an input pipeline,
+    and trace training, the end of an epoch and validation more than once: for tables of a few thousand
+    rows that costs more than training.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        loss: keras.losses.Loss,
+        learning_rate: float,
+        class_weights: NDArray[np.float64] | None,
+    ) -> None:
+        """`network`: rows to `(batch, K)` log-probabilities; `class_weights`: `(K,)`, one a label."""
+        self.network = network
+        self.loss = loss
+        self.class_weights = class_weights
+        self.optimizer = keras.optimizers.Adam(learning_rate)
+        self.optimizer.build(network.trainable_variables)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All that an epoch changes: weights, moments, states of random generators."""
+        return [*self.network.variables, *self.optimizer.variables]
+
+    def training(self, part: Part, size: int) -> Callable[[NDArray[np.int64]], dict[str, float]]:
+        """Return a function that trains on rows in an order, `size` a step, and returns means over rows."""
+        return self._named(_epoch(self._train, part, size), "")
+
+    def validation(self, part: Part) -> Callable[[], dict[str, float]]:
+        """Return a function that returns means over all rows of what training tells too, as `val_…`."""
+        validate = self._named(_epoch(self._measure, part, _VALIDATED), "val_")
+        return lambda: validate(np.arange(len(part)))
+
+    def _train(self, x: tf.Tensor, y: tf.Tensor, row_weights: tf.Tensor | None = None) -> tf.Tensor:
+        weights = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            log_p = self.network(x, training=True)
+            value = self._loss(y, log_p, row_weights)
+            total = tf.add_n([value, *self.network.losses])  # of backbones that punish large weights
+        self.optimizer.apply(tape.gradient(total, weights), weights)
+        return self._sums(y, log_p, row_weights, value)
+
+    def _measure(self, x: tf.Tensor, y: tf.Tensor, row_weights: tf.Tensor | None = None) -> tf.Tensor:
+        log_p = self.network(x, training=False)
+        return self._sums(y, log_p, row_weights, self._loss(y, log_p, row_weights))
+
+    def _loss(self, y: tf.Tensor, log_p: tf.Tensor, row_weights: tf.Tensor | None) -> tf.Tensor:
+        weights = row_weights
+        if self.class_weights is not None:
+            weights = tf.gather(tf.constant(self.class_weights, tf.float32), y)
+            weights = weights if row_weights is None else weights * row_weights
+        return self.loss(y, log_p, sample_weight=weights)
+
+    def _sums(
+        self, y: tf.Tensor, log_p: tf.Tensor, row_weights: tf.Tensor | None, value: tf.Tensor
+    ) -> tf.Tensor:
+        """Return sums over rows: of the loss, of right labels, and with class weights of `UNDONE`.
+
+        That is the loss as it is once the weights are divided out, and no label counts more than another,
+        as the network will be used. By the weighted loss of validation rows, where a few rows of the
+        rarest label decide, epochs would be chosen that are worse for it.
+        """
+        # Means of batches, of which the last is smaller.
+        rows = tf.cast(tf.shape(y)[0], value.dtype)
+        right = tf.reduce_sum(tf.cast(tf.argmax(log_p, axis=1) == y, value.dtype))
+        sums = [value * rows, right]
+        if self.class_weights is not None:
+            log_q = undo_class_weights(log_p, self.class_weights)
+            sums.append(self.loss(y, log_q, sample_weight=row_weights) * rows)
+        return tf.cast(tf.stack(sums), tf.float64)
+
+    def _named(self, epoch: Epoch, prefix: str) -> Callable[[NDArray[np.int64]], dict[str, float]]:
+        names = ["loss", "accuracy", *([] if self.class_weights is None else [UNDONE])]
+
+        def means(order: NDArray[np.int64]) -> dict[str, float]:
+            return {
+                prefix + name: float(total) / len(order)
+                for name, total in zip(names, epoch(order), strict=True)
+            }
+
+        return means
+
+
+def _epoch(step: Step, part: Part, size: int) -> Epoch:
+    """Return a function that takes a step for each `size` rows of an order and adds up the results."""
+    # XLA would compile for seconds what a small network on a CPU trains in seconds.
+    if tf.config.list_physical_devices("GPU"):
+        step = tf.function(step, autograph=False, jit_compile=True)
+    return _streamed(step, part, size) if part.streamed else _on_device(step, part, size)
+
+
+def _on_device(step: Step, part: Part, size: int) -> Epoch:
+    """Of rows that lie where the network computes."""
+    arrays = [tf.constant(array) for array in part.take(slice(None))]
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False
+    )
+    def run(order: tf.Tensor) -> tf.Tensor:
+        def body(start: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rows = order[start : start + size]
+            return start + size, sums + step(*(tf.gather(array, rows) for array in arrays))
+
+        def more(start: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            return start < tf.size(order)
+
+        begin = (tf.constant(0), tf.zeros([], tf.float64))
+        shapes = (tf.TensorShape([]), tf.TensorShape(None))
+        return tf.while_loop(more, body, begin, shape_invariants=shapes)[1]
+
+    return lambda order: np.asarray(run(order.astype(np.int32)))
+
+
+def _streamed(step: Step, part: Part, size: int) -> Epoch:
+    """Of rows that are read while others are trained on."""
+    first = part.take(slice(0, 1))
+    specs = tuple(tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in first)
+    run = tf.function(step, input_signature=specs, autograph=False)
+
+    def epoch(order: NDArray[np.int64]) -> NDArray[np.float64]:
+        batches = tf.data.Dataset.from_generator(lambda: part.batches(order, size), output_signature=specs)
+        # The sum of one step is waited for before the next is taken, but not before the next is read.
+        return np.asarray(sum(run(*batch) for batch in batches.prefetch(2)))
+
+    return epoch
