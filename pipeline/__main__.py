@@ -25,6 +25,93 @@ app = typer.Typer(
 
 
 @app.command()
+def init(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A .csv, .tsv, .parquet or .npz file, a folder of images, or a name that is built in.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="CONFIG", help="Where to.", show_default="NAME.toml"),
+    ] = None,
+    label: Annotated[
+        str, typer.Option("--label", help="The column of the label.", show_default="guessed by its name")
+    ] = "",
+    labels: Annotated[
+        str,
+        typer.Option("--labels", metavar="A,B,…", help="The labels in their order, lowest first."),
+    ] = "",
+    encoding: Annotated[str, typer.Option("--encoding", help="Of a text file.")] = "utf-8",
+) -> None:
+    """Look at rows, and write a first config for them.
+
+    Guesses which column is the label, and the order of labels that are numbers or a known
+    scale, such as low < medium < high. Where it cannot know the order it asks, or ends with
+    status 2 where there is nobody to ask.
+
+    Example: ordinal-pipeline init wine.csv
+    """
+    from pipeline.draft import draft
+
+    found = draft(source, label, encoding)
+    if labels:
+        found = found.with_order(labels)
+    elif found.order is None and sys.stdin.isatty():
+        _say(f"The labels are {', '.join(found.found)}; which is the lowest, the next …?")
+        given = typer.prompt("In their order, with commas between", err=True)
+        found = found.with_order(given)
+    path = output or Path(f"{found.name}.toml")
+    found.write(path)
+    _say(
+        f"{path} is for {found.rows:,} rows with {len(found.found)} labels"
+        + (f" in column {found.label!r}" if found.label else "")
+        + f"\ncheck it: ordinal-pipeline validate {path}\ntrain:    ordinal-pipeline retrain {path}"
+    )
+
+
+@app.command()
+def validate(
+    config: Annotated[Path, typer.Argument(help="The TOML file of the model.", show_default=False)],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as search.epochs=50."),
+    ] = None,
+) -> None:
+    """Check a config and its data as retrain does, without training.
+
+    Shows labels by part, columns, what is worth knowing of them, and the trials. Ends with
+    status 2 and one sentence where something is wrong.
+
+    Example: ordinal-pipeline validate wine.toml
+    """
+    environment.prepare()
+    from rich.console import Console
+
+    from pipeline.data import load
+    from pipeline.report.terminal import show
+
+    settings = load_config(config, tuple(changes or ()))
+    data = load(settings)
+    console = Console(
+        markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 100
+    )
+    show(data, console)
+    _say("loading TensorFlow …")
+    environment.import_tensorflow()
+    from pipeline import sweep
+
+    trials = sweep.plan(settings, data)
+    if settings.unused:
+        _say(f"warning: not used yet: {', '.join(settings.unused)}")
+    console.print(f"{len(trials)} trials: {'; '.join(trial.title for trial in trials)}")
+    console.print(f"{settings.name} can be trained: ordinal-pipeline retrain {config}")
+
+
+@app.command()
 def retrain(
     config: Annotated[Path, typer.Argument(help="The TOML file of the model.", show_default=False)],
     changes: Annotated[
@@ -49,6 +136,8 @@ def retrain(
     # same again, since a schedule runs it without this command.
     settings = load_config(config, tuple(changes or ()))
     data = load(settings)
+    for note in data.notes:
+        _say(f"warning: {note}")
     _say(f"{settings.name}: {len(data.y)} rows, {data.labels.count} labels; loading TensorFlow …")
     gpus = environment.import_tensorflow()
     from pipeline import sweep

@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
-import numpy as np
-from numpy.typing import NDArray
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from pipeline import calibrate, costs, evaluate, metrics, sweep, train
-from pipeline.calibrate import Calibrated
-from pipeline.calibration import Distortion
+from pipeline import calibrate, ensemble, evaluate, sweep, trials
 from pipeline.config import Config
 from pipeline.data import Dataset, load
-from pipeline.ensemble import Member
 from pipeline.errors import Diverged, PipelineError
 from pipeline.evaluate import Evaluation
 from pipeline.export import describe, graph, verify
-from pipeline.report import figures, reliability, tables
+from pipeline.report import data as data_report
+from pipeline.report import figures, tables
 from pipeline.sweep import Trial
 from pipeline.tracking import registry
 from pipeline.tracking.runs import Experiment, Run
+from pipeline.trials import Tried
 from serving.artifact import Artifact
 from serving.manifest import Manifest, rows_needed
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A finished trial: its calibrated scores on the validation part, and where its network lies."""
-
-    trial: Trial
-    run_id: str
-    metrics: dict[str, float]
-    seconds: float
-    model: Path
-    undone: Distortion
-
-    def member(self, passes: int) -> Member:
-        """Return its network, loaded."""
-        network = keras.saving.load_model(self.model, compile=False)
-        return Member(network, passes, self.trial.seed, self.undone)
 
 
 @dataclass(frozen=True)
@@ -70,7 +50,7 @@ def retrain(config: Config) -> Retrained:
     """Train every trial, export the best by realised validation cost, register it, make it champion."""
     log = get_run_logger()
     data = load_data(config)
-    trials = sweep.plan(config, data)
+    planned = sweep.plan(config, data)
     experiment = Experiment(config.tracking.uri, config.tracking.experiment or config.name)
     with (
         experiment.run(f"retrain {config.name}", {"kind": "retrain"}) as run,
@@ -78,13 +58,21 @@ def retrain(config: Config) -> Retrained:
     ):
         run.params(tables.parameters(config, data))
         run.tags({"prefect.flow_run_id": str(flow_run.id)})
-        every = [
-            run_trial(trial, len(trials), config, data, experiment, run, Path(scratch)) for trial in trials
-        ]
-        tried = [trial for trial in every if trial is not None]
+        run.table(data_report.label_rows(data), "data/labels.csv")
+        if data.columns:
+            run.table(data_report.column_rows(data), "data/columns.csv")
+        every: list[Tried | None] = []
+        began = time.monotonic()
+        for trial in planned:
+            spent = time.monotonic() - began
+            if config.search.seconds is not None and spent > config.search.seconds:
+                log.warning("%d of %d trials in %.0f s, no more begin", len(every), len(planned), spent)
+                break
+            every.append(run_trial(trial, len(planned), config, data, experiment, run, Path(scratch)))
+        tried = [one for one in every if one is not None]
         if not tried:
             raise PipelineError(
-                f"all {len(trials)} trials diverged; a smaller search.learning_rate may help"
+                f"all {len(every)} trials diverged; a smaller search.learning_rate may help"
             )
         tried.sort(key=lambda t: (t.metrics["realised_cost"], t.metrics["nll"]))
         best, chosen = tried[0], tried[: config.search.ensemble]
@@ -95,6 +83,7 @@ def retrain(config: Config) -> Retrained:
             [
                 tables.comparison([(t.trial.title, t.metrics, t.seconds, t in chosen) for t in tried]),
                 tables.trust(manifest.calibration, evaluation),
+                data_report.page(data),
             ]
         )
         run.tags({"mlflow.note.content": report})
@@ -124,7 +113,12 @@ def load_data(config: Config) -> Dataset:
     """Read, check and split."""
     data = load(config)
     parts = ", ".join(f"{len(rows)} {part}" for part, rows in vars(data.parts).items())
-    get_run_logger().info("%d rows, %d labels; %s", len(data.y), data.labels.count, parts)
+    log = get_run_logger()
+    log.info("%d rows, %d labels; %s", len(data.y), data.labels.count, parts)
+    for note in data.notes:
+        log.warning("data: %s", note)
+    if config.unused:
+        log.warning("not used yet: %s", ", ".join(config.unused))
     return data
 
 
@@ -142,51 +136,16 @@ def run_trial(
 
     A training that diverges ends its run FAILED and returns None; the others go on.
     """
+    log = get_run_logger()
     try:
-        tags = {"kind": "trial", "loss": trial.loss.name, "head": trial.head.name}
-        with experiment.run(trial.title, tags, parent) as run:
-            loss = trial.build_loss(config, data)
-            run.params(tables.trial_parameters(config, data, trial, loss))
-            fitted = train.fit(data, loss, trial.head, config.model, config.search, trial.seed)
-            member = calibrate.member(fitted, loss, config.model.passes, trial.seed, data)
-            calibrated = calibrate.calibrate([member], data)
-            y = data.y[data.parts.validation]
-            profile = _default_profile(config, data)
-            scores = _scores(calibrated.after, profile, data)
-            run.curves(fitted.curves)
-            run.metrics({f"validation/{name}": value for name, value in scores.items()})
-            log_calibration(run, calibrated, config, data, trial.title)
-            run.params({"calibration.undone": ", ".join(member.undone.parts) or "nothing"})
-            run.metrics({"seconds": fitted.seconds, "best_epoch": fitted.best_epoch})
-            decision = costs.decide(calibrated.after, profile.cost)
-            counts = metrics.confusion_matrix(y, decision, data.labels.count, len(profile.actions))
-            title = f"{trial.title}, validation, {config.decision.profile} cost"
-            picture = figures.confusion(counts, data.labels.names, profile.actions, title)
-            run.figure(picture, "confusion.png")
-            run.figure(figures.curves(fitted.curves, fitted.best_epoch, trial.title), "curves.png")
-            path = workspace / f"trial-{trial.number}.keras"
-            fitted.model.save(path)
-            run.file(path, "model")
-            get_run_logger().info(
-                "trial %d of %d: %s (%.1f s)",
-                trial.number + 1, of, _briefly(scores), fitted.seconds,
-            )  # fmt: skip
-            return Tried(trial, run.id, scores, fitted.seconds, path, member.undone)
+        tried = trials.run(trial, config, data, experiment, parent, workspace)
+        log.info(
+            "trial %d of %d: %s (%.1f s)", trial.number + 1, of, _briefly(tried.metrics), tried.seconds
+        )
+        return tried
     except Diverged as error:
-        get_run_logger().warning("trial %d of %d failed: %s", trial.number + 1, of, error)
+        log.warning("trial %d of %d failed: %s", trial.number + 1, of, error)
         return None
-
-
-def log_calibration(run: Run, calibrated: Calibrated, config: Config, data: Dataset, title: str) -> None:
-    """Keep what calibration has made of the validation rows, as numbers and as a picture."""
-    y, labels = data.y[data.parts.validation], data.labels
-    before = _scores(calibrated.before, _default_profile(config, data), data)
-    run.metrics({f"uncalibrated/{name}": value for name, value in before.items()})
-    run.params({"calibration.method": calibrated.scaling.method})
-    run.metrics({"temperature": calibrated.scaling.temperature})
-    picture = reliability.picture(y, calibrated.before, calibrated.after, labels, f"{title}, validation")
-    run.figure(picture, "reliability.png")
-    run.table(reliability.rows(y, calibrated.before, calibrated.after, labels), "reliability.csv")
 
 
 @task(name="export", cache_policy=NO_CACHE)
@@ -199,10 +158,21 @@ def export_best(
     """
     log = get_run_logger()
     if len(chosen) < config.search.ensemble:
-        log.warning("an ensemble of %d, not %d: the others failed", len(chosen), config.search.ensemble)
-    calibrated = calibrate.calibrate([one.member(config.model.passes) for one in chosen], data)
-    log_calibration(run, calibrated, config, data, "champion")
-    conformal = calibrate.conformal(calibrated.model, config.decision.interval, data)
+        log.warning(
+            "an ensemble of %d, not %d: no more trials ended well", len(chosen), config.search.ensemble
+        )
+    members = [one.member(config.model.passes) for one in chosen]
+    calibrated = calibrate.calibrate(members, data)
+    trials.log_calibration(run, calibrated, config, data, "champion")
+    model, seen = calibrated.model, data
+    if config.search.refit:
+        seen = data.refitting()
+        log.info("training %d again on %d rows", len(chosen), len(seen.parts.train))
+        model = ensemble.assemble(
+            [trials.refit(one, member, config, seen) for one, member in zip(chosen, members, strict=True)],
+            calibrated.scaling,
+        )
+    conformal = calibrate.conformal(model, config.decision.interval, seen)
     needed = rows_needed(config.decision.coverage)
     if len(conformal.calibration) < needed:
         log.warning(
@@ -215,10 +185,12 @@ def export_best(
         data,
         [describe.member(config, data, one.trial, one.run_id, one.undone) for one in chosen],
         describe.calibration(y, calibrated, data.labels.topology),
+        seen if config.search.refit else None,
     )
     path = workspace / f"{manifest.name}.onnx"
-    graph.export(calibrated.model, conformal, manifest, path)
-    difference = verify.verify(path, calibrated.model, conformal, data.features[data.parts.validation])
+    graph.export(model, conformal, manifest, path)
+    rows = data.parts.validation
+    difference = verify.verify(path, model, conformal, seen.features[rows], seen.raw(rows))
     log.info(
         "exported %.1f KiB; equals Keras within %.1g at batches of %s rows",
         path.stat().st_size / 1024, difference, ", ".join(map(str, verify.BATCHES)),
@@ -265,16 +237,6 @@ def promote(experiment: Experiment, name: str, version: int) -> None:
     """Make the new version the champion."""
     registry.set_champion(experiment, name, version)
     get_run_logger().info("models:/%s@champion is now version %d", name, version)
-
-
-def _default_profile(config: Config, data: Dataset) -> costs.Profile:
-    found = costs.profiles(config.decision, data.labels.topology, data.labels.names)
-    return found[config.decision.profile]
-
-
-def _scores(p: NDArray[np.floating], profile: costs.Profile, data: Dataset) -> dict[str, float]:
-    y, topology = data.y[data.parts.validation], data.labels.topology
-    return metrics.score(y, p, profile.cost, topology, own_actions=not profile.decides_labels)
 
 
 def _briefly(

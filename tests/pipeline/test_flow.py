@@ -15,6 +15,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from pipeline import flow, train
 from pipeline.config import Config
+from pipeline.data import load
 from pipeline.flow import Retrained
 from pipeline.tracking import registry
 from serving.artifact import Artifact
@@ -186,6 +187,50 @@ def test_the_best_trials_answer_together(folder: Path, client: MlflowClient) -> 
     client.delete_registered_model("several")
 
 
+def test_a_table_is_reported_and_the_winner_trained_once_more(
+    folder: Path, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Warnings, labels and columns stand in the run; validation rows are learned from in the end.
+
+    The budget of seconds is spent after the first trial, so that the second does not begin.
+    """
+    random = np.random.default_rng(0)
+    lines = ["size,colour,plant,grade"]
+    for size in random.normal(size=400):
+        colour = random.choice(["red", "green", ""])
+        grade = ("low", "mid", "high")[int(np.digitize(size + (colour == "red"), [-0.3, 0.8]))]
+        lines.append(f"{size:.4f},{colour},A,{grade}")
+    (folder / "things.csv").write_text("\n".join(lines), encoding="utf-8")
+    data = {
+        "source": str(folder / "things.csv"),
+        "label": "grade",
+        "labels": ["low", "mid", "high"],
+    }
+    search = {"losses": ["rps"], "trials": 2, "epochs": 3, "refit": True, "seconds": 1e-3}
+    config = _config(folder, name="things", data=data, search=search, gate={"margin": 0.1})
+    result = flow.retrain(config)
+    found = load(config)
+    nested = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
+    assert len(nested) == 1
+    assert "1 of 2 trials in" in caplog.text
+    assert "not used yet: gate.margin" in caplog.text
+    note = client.get_run(result.run_id).data.tags["mlflow.note.content"]
+    assert "columns that say nothing: 'plant' is always 'A'" in note
+    assert "columns that say nothing: 'plant' is always 'A'" in caplog.text
+    text = Path(client.download_artifacts(result.run_id, "data/labels.csv")).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row["label"] for row in rows] == ["low", "mid", "high"]
+    assert sum(int(row["train"]) for row in rows) == len(found.parts.train)
+    text = Path(client.download_artifacts(result.run_id, "data/columns.csv")).read_text(encoding="utf-8")
+    assert [row["kind"] for row in csv.DictReader(text.splitlines())] == ["number", "category", "category"]
+    manifest = Artifact(result.artifact, "cpu").manifest
+    assert manifest.provenance.refitted
+    assert manifest.provenance.data_fingerprint == found.fingerprint
+    assert manifest.inputs == found.refitting().inputs
+    assert manifest.calibration.rows == len(found.parts.validation)
+    client.delete_registered_model("things")
+
+
 def test_mlflow_itself_can_load_the_champion(retrained: Retrained) -> None:
     """`mlflow.pyfunc` answers as the artifact does."""
     mlflow.set_tracking_uri(retrained.tracking_uri)
@@ -232,8 +277,8 @@ def test_a_trial_that_diverges_is_left_out(
     """Its run ends FAILED, and the best of the others is registered."""
     fit = train.fit
 
-    def diverging(*args: Any) -> train.Fitted:
-        fitted = fit(*args)
+    def diverging(*args: Any, **kwargs: Any) -> train.Fitted:
+        fitted = fit(*args, **kwargs)
         if args[-1] == 0:  # the first seed
             fitted.model.set_weights([w * np.nan for w in fitted.model.get_weights()])
         return fitted
