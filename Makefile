@@ -58,8 +58,9 @@ check: $(READY) ## Format, lint, types, who imports whom, generated code
 	@echo "check: all good"
 
 .PHONY: docs
-docs: $(READY) ## Make docs/losses.md, its pictures and the manifest's JSON schema from the code
+docs: $(READY) ## Make from the code: docs/losses.md and its pictures, docs/configuration.md, the JSON schema of manifests
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/configuration.py
 
 .PHONY: bench
 bench: $(READY) ## What a decision costs beside the network that it rests on

@@ -81,11 +81,14 @@ def test_the_pipeline_knows_of_serving_only_the_artifact_and_the_client() -> Non
     [
         ("pipeline", "mlflow", ("pipeline/tracking/",)),
         ("pipeline", "prefect", ("pipeline/flow.py",)),
+        ("pipeline", "pyarrow", ("pipeline/data/",)),
+        ("pipeline", "pandera", ("pipeline/data/schema.py",)),
+        ("pipeline", "PIL", ("pipeline/data/images.py",)),
         ("serving", "mlflow", ("serving/registry.py",)),
     ],
 )
 def test_a_library_is_known_in_one_place(package: str, library: str, only: tuple[str, ...]) -> None:
-    """MLflow and Prefect are each named in one place of a package."""
+    """MLflow, Prefect and what reads files are each named in one place of a package."""
     users = {p for p, names in _imports(package).items() if library in {n.partition(".")[0] for n in names}}
     assert users
     assert all(user.startswith(only) for user in users), users

@@ -25,6 +25,7 @@ def _script(path: Path) -> ModuleType:
     ("script", "page", "command"),
     [
         ("docs/generate.py", "docs/losses.md", "make docs"),
+        ("docs/configuration.py", "docs/configuration.md", "make docs"),
         ("benchmarks/mnist_page.py", "docs/mnist.md", "python benchmarks/mnist_page.py"),
     ],
 )

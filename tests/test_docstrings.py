@@ -13,7 +13,10 @@ import pytest
     "name",
     [
         "pipeline.errors",
+        "pipeline.orders",
         "pipeline.topology",
+        "pipeline.data.columns",
+        "pipeline.data.kinds",
         "pipeline.heads.links",
         "pipeline.heads.parametric",
         "pipeline.heads.stepwise",
