@@ -37,7 +37,7 @@ DIGITS = 'name = "digits"\n[data]\nsource = "digits"\n'
     [
         (DIGITS + "[search]\nepoch = 3\n", "[search] has no key 'epoch'; did you mean 'epochs'?"),
         ('name = "t"\n[data]\nsource = "none.npz"\n', "'none.npz' cannot be read: No such file"),
-        (DIGITS + 'labels = ["0", "1", "2"]\n', "label '3' is not one of ['0', '1', '2'] (row 3)"),
+        (DIGITS + 'labels = ["0", "1", "2"]\n', "label '3' is not one of ['0', '1', '2'] (row 4)"),
         (DIGITS + '[search]\nlosses = ["expected_valu"]\n', "did you mean 'expected_value'?"),
         (DIGITS + '[tracking]\nuri = "sqlite:////proc/none/mlflow.db"\n', "cannot be used"),
     ],
@@ -103,7 +103,7 @@ def test_labels_that_do_not_fit_are_told_before_tensorflow_is_loaded(tmp_path: P
     text = 'name = "t"\n[data]\nsource = "rows.npz"\nlabels = ["low", "high"]\n'
     done = _run(tmp_path, "retrain", _config(tmp_path, text))
     assert done.returncode == 2
-    assert "label 'hgih' is not one of ['low', 'high'] (row 2); did you mean 'high'?" in done.stderr
+    assert "label 'hgih' is not one of ['low', 'high'] (row 3); did you mean 'high'?" in done.stderr
     assert "TensorFlow" not in done.stderr
 
 
