@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from datetime import date, datetime
 from typing import Annotated, Literal, Self
 
@@ -111,8 +110,8 @@ class Data(Closed):
     @classmethod
     def _known_encoding(cls, encoding: str) -> str:
         try:
-            codecs.lookup(encoding)
-        except LookupError as error:
+            "".encode(encoding)  # which looks for codecs of texts alone, not for base64
+        except (LookupError, UnicodeError) as error:
             raise ValueError(f"no encoding is named {encoding!r}; try utf-8, latin-1 or cp1252") from error
         return encoding
 

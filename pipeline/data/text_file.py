@@ -107,9 +107,11 @@ class TextFile:
             uneven.append(row)
             return "error"
 
-        # The last column is read too: a quotation mark that is never closed takes the file's rest into it.
-        texts = {self.headers[place]: pa.string() for place in (*places, len(self.headers) - 1)}
-        rows, last = 0, None
+        texts = {self.headers[place]: pa.string() for place in places}
+        # Read too, since a quotation mark that is never closed takes the rest of the file into it.
+        end = self.headers[-1]
+        texts.setdefault(end, pa.binary())
+        rows, last = 0, b""
         try:
             with arrow.open_csv(
                 pa.input_stream(str(self.path), compression="gzip" if self.packed else None),
@@ -124,14 +126,14 @@ class TextFile:
             ) as reader:
                 for batch in reader:
                     if len(batch):
-                        rows, last = rows + len(batch), batch.column(self.headers[-1])[-1]
+                        rows, last = rows + len(batch), batch.column(end)[-1:].cast(pa.binary())[0].as_py()
                         yield [batch.column(self.headers[place]) for place in places]
         except (pa.ArrowException, UnicodeDecodeError) as error:
             if "Empty CSV file" not in str(error):  # Arrow's word for a header without a line's end
                 raise InputError(f"{self.path}: {self._reason(error, uneven)}") from error
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read to its end: {error}") from error
-        if last is not None and re.search(r"[\r\n]", last.as_py()) and not self._ends_with_a_quote():
+        if re.search(rb"[\r\n]", last) and not self._ends_with_a_quote():
             raise InputError(f"{self.path}: row {rows} begins a quotation mark that is never closed")
 
     def _refuse_what_is_no_text(self) -> None:

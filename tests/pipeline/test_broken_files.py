@@ -87,6 +87,7 @@ WORKS: dict[str, tuple[str | bytes, Sequence[object]]] = {
     "line ends of two kinds": (BARE.replace("\n", "\r\n", 30), NUMBERS),
     "blank lines": ("\n\n" + BARE.replace("\n", "\n\n"), NUMBERS),
     "trailing delimiters": (_table(header="a,b,y,", row="{a},{b},{y},"), NUMBERS),
+    "two trailing delimiters": (_table(header="a,b,y,,", row="{a},{b},{y},,"), NUMBERS),
     "an index without a name": (_table(header=",a,y", row="{b},{a},{y}"), NUMBERS),
     "blanks round headers, numbers and labels": (
         _table(header=" a , b, y ", row=" {a} ,{b} , {y} "),
@@ -318,6 +319,13 @@ def test_a_wrong_encoding_is_named_with_its_line(tmp_path: Path) -> None:
     path.write_bytes(codecs.BOM_UTF16_LE + BARE.encode("utf-16-le")[:-1])
     with pytest.raises(InputError, match=r"utf-16"):
         load_table(path, encoding="utf-16")
+
+
+def test_bytes_that_are_no_text_do_no_harm_in_a_column_that_is_left_out(tmp_path: Path) -> None:
+    """Only what is read must be text."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(_table(header="a,y,b", row="{a},{y},café {b}").encode("latin-1"))
+    assert column(load_table(path, drop=["b"]), "a") == NUMBERS
 
 
 @pytest.mark.parametrize("encoding", ["utf-9", "base64", "rot13"])

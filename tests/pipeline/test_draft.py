@@ -128,7 +128,7 @@ def test_an_unknown_order_is_asked_for(tmp_path: Path) -> None:
     """The sentence has the option as it may be typed, and that is taken."""
     names = ["it's so, so", 'called "best"', "worse"]
     found = draft(str(write_csv(tmp_path / "t.csv", _columns(names))))
-    with pytest.raises(InputError, match="^nothing says in which order the labels") as caught:
+    with pytest.raises(InputError, match=r"^nothing says in which order the labels") as caught:
         found.toml()
     _, given = shlex.split(str(caught.value).partition("lowest first, as in ")[2])
     assert tomllib.loads(found.with_order(given).toml())["data"]["labels"] == names
