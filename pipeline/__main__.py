@@ -46,6 +46,14 @@ def init(
         typer.Option("--labels", metavar="A,B,…", help="The labels in their order, lowest first."),
     ] = "",
     encoding: Annotated[str, typer.Option("--encoding", help="Of a text file.")] = "utf-8",
+    missing: Annotated[
+        list[str] | None,
+        typer.Option("--missing", metavar="TEXT", help="A text that stands for a missing value."),
+    ] = None,
+    categorical: Annotated[
+        list[str] | None,
+        typer.Option("--categorical", metavar="COLUMN", help="A column of numbers that are names."),
+    ] = None,
 ) -> None:
     """Look at rows, and write a first config for them.
 
@@ -57,7 +65,7 @@ def init(
     """
     from pipeline.draft import draft
 
-    found = draft(source, label, encoding)
+    found = draft(source, label, encoding, missing or (), categorical or ())
     if labels:
         found = found.with_order(labels)
     elif found.order is None and sys.stdin.isatty():

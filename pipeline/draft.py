@@ -8,15 +8,15 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
 from pipeline import orders
-from pipeline.config import BUILT_IN, Config
+from pipeline.config import BUILT_IN, MISSING, Config
 from pipeline.data import checks, sources
 from pipeline.data.parquet_file import ParquetFile
 from pipeline.data.plan import File
@@ -41,6 +41,7 @@ class Draft:
         order: What is known of their order; None where somebody must say.
         drop: Columns that nothing can be learned from, and why.
         encoding: Of a text file.
+        lists: Further keys of [data] that somebody gave.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Draft:
     order: orders.Order | None
     drop: dict[str, str]
     encoding: str = "utf-8"
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def with_order(self, text: str) -> Draft:
         """Return the draft with the labels in the order that somebody gave, with commas between.
@@ -97,6 +99,7 @@ class Draft:
             *([f"label = {_text(self.label)}"] if self.label else []),
             f"labels = [{labels}]  # lowest first: {_remark(self.order.reason)}",
             *(['topology = "cyclic"  # the last label is next to the first'] if self.order.cyclic else []),
+            *(f"{key} = [{', '.join(map(_text, texts))}]" for key, texts in self.lists.items()),
             *self._drop(),
             "",
             "[search]",
@@ -127,18 +130,27 @@ class Draft:
         return [f"drop = [{', '.join(map(_text, self.drop))}]  # {_remark(reasons)}"]
 
 
-def draft(source: str, label: str = "", encoding: str = "utf-8") -> Draft:
+def draft(
+    source: str,
+    label: str = "",
+    encoding: str = "utf-8",
+    missing: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+) -> Draft:
     """Look at a source, and guess.
 
     Args:
         source: A file, a folder, or a name that is built in.
         label: The column of the label; guessed by its name, or else the last one.
         encoding: Of a text file.
+        missing: Texts that stand for a missing value, beside the usual ones.
+        categorical: Columns of numbers that are names of something.
 
     Raises InputError where the source cannot be read, or has no labels to be learned.
     """
     _text(source)  # which refuses what no config can name
-    _config(source, label, encoding)
+    given = {"encoding": encoding, "missing": [*MISSING, *missing], "categorical": list(categorical)}
+    _config(source, given)
     drop: dict[str, str] = {}
     if source not in BUILT_IN and source.lower().endswith(TABLES):
         path = Path(source)
@@ -157,7 +169,7 @@ def draft(source: str, label: str = "", encoding: str = "utf-8") -> Draft:
             }
     elif label:
         raise InputError(f"--label names a column of a .csv or .parquet table, which {source!r} is not")
-    rows = sources.read(_config(source, label, encoding, drop))
+    rows = sources.read(_config(source, {**given, "label": label, "drop": list(drop)}))
     counts = np.bincount(rows.labels[rows.labels >= 0], minlength=len(rows.label_texts))
     found = dict(zip(rows.label_texts, counts.tolist(), strict=True))
     _check_labels(source, label, found)
@@ -165,13 +177,14 @@ def draft(source: str, label: str = "", encoding: str = "utf-8") -> Draft:
     stem = Path(source).name.split(".")[0]
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:100] or "model"
     order = orders.guess(rows.label_texts)
-    return Draft(name, source, len(rows.labels), label, found, order, drop, encoding)
+    more = {"missing": given["missing"]} if missing else {}
+    more |= {"categorical": given["categorical"]} if categorical else {}
+    return Draft(name, source, len(rows.labels), label, found, order, drop, encoding, more)
 
 
-def _config(source: str, label: str, encoding: str, drop: Iterable[str] = ()) -> Config:
-    data = {"source": source, "label": label, "encoding": encoding, "drop": list(drop)}
+def _config(source: str, data: Mapping[str, object]) -> Config:
     try:
-        return Config.model_validate({"name": "draft", "data": data})
+        return Config.model_validate({"name": "draft", "data": {"source": source, **data}})
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{first['loc'][-1]}: {first['msg'].removeprefix('Value error, ')}") from error

@@ -29,12 +29,16 @@ class ExportError(PipelineError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Return `"; did you mean 'x'?"` for the nearest of the allowed names, or nothing.
+    """Return `"; did you mean 'x'?"` for the nearest of the allowed names, in any case, or nothing.
 
     >>> nearest("epoch", ["epochs", "losses"])
     "; did you mean 'epochs'?"
     """
-    close = difflib.get_close_matches(name, list(allowed), n=1)
+    names = list(allowed)
+    close = difflib.get_close_matches(name, names, n=1)
+    if not close:
+        by_lower = {other.lower(): other for other in reversed(names)}
+        close = [by_lower[lower] for lower in difflib.get_close_matches(name.lower(), by_lower, n=1)]
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -52,7 +52,7 @@ class Dataset:
     @cached_property
     def encoding(self) -> Encoding | None:
         """How the network takes a table, as training rows say; None for images."""
-        return Encoding.fit(self.cells[self.parts.train], self.columns) if self.columns else None  # type: ignore[arg-type]
+        return Encoding.fit(self.cells, self.parts.train, self.columns) if self.columns else None
 
     @cached_property
     def statistics(self) -> Statistics | None:
@@ -175,7 +175,7 @@ def load(config: Config) -> Dataset:
         )
     by_time = times.note(rows.roles, config.split)
     found = checks.notes(held, rows.cells, rows.columns, y, labels, parts)
-    return Dataset(
+    data = Dataset(
         rows.cells,
         y,
         labels,
@@ -186,3 +186,5 @@ def load(config: Config) -> Dataset:
         config.data.unknown == "accept",
         (*rows.notes, *([by_time] if by_time else []), *found),
     )
+    data.inputs  # noqa: B018 - whatever is wrong with it is told now, and it is kept
+    return data

@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.columns import Column, text_indices
+from pipeline.errors import InputError
+
+_CHUNK = 2**16  # rows
 
 UNKNOWN = -1
 """The code of a category that no training row has, and of a gap where none of them has one."""
@@ -45,13 +48,24 @@ class Encoding:
     categories: dict[int, Category]  # of each of C places
 
     @classmethod
-    def fit(cls, cells: NDArray[np.float32], columns: Sequence[Column]) -> Encoding:
-        """Return the encoding of training rows, `(rows, columns)`."""
-        categories = {}
-        for place, column in enumerate(columns):
-            if column.texts is not None:
-                categories[place] = _fit(cells[:, place], column.name, column.texts)
-        return cls(tuple(np.setdiff1d(np.arange(len(columns)), list(categories)).tolist()), categories)
+    def fit(
+        cls, cells: NDArray[np.generic], rows: NDArray[np.int64], columns: Sequence[Column]
+    ) -> Encoding:
+        """Return the encoding of cells `(rows, columns)`, of which some rows are for training.
+
+        Raises InputError where a column of categories is empty in all of these.
+        """
+        counts = {
+            place: np.zeros(len(column.texts) + 1, np.int64)
+            for place, column in enumerate(columns)
+            if column.texts is not None
+        }
+        for start in range(0, len(rows), _CHUNK):
+            some = cells[rows[start : start + _CHUNK]]
+            for place, count in counts.items():
+                count += np.bincount(text_indices(some[:, place], len(count) - 1), minlength=len(count))
+        numbers = [place for place in range(len(columns)) if place not in counts]
+        return cls(tuple(numbers), {place: _category(columns[place], counts[place]) for place in counts})
 
     def encode(self, cells: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
         """Return rows as the network takes them, `(rows, F + C)`: numbers, then codes.
@@ -71,9 +85,12 @@ class Encoding:
         return encoded
 
 
-def _fit(cells: NDArray[np.float32], name: str, texts: Sequence[str]) -> Category:
-    counts = np.bincount(text_indices(cells, len(texts)), minlength=len(texts) + 1)
-    seen = [place for place in range(len(texts)) if counts[place]]
+def _category(column: Column, counts: NDArray[np.int64]) -> Category:
+    """Return a column by how often each of its texts occurs in training, and last how often none does."""
+    texts = column.texts or ()
+    seen = np.flatnonzero(counts[:-1]).tolist()
+    if not seen:
+        raise InputError(f"column {column.name!r} is empty in every training row; name it in data.drop")
     seen.sort(key=lambda place: (-counts[place], texts[place]))
     kept = sorted(texts[place] for place in seen[:MOST_CATEGORIES])
-    return Category(name, tuple(kept), bool(counts[-1]))
+    return Category(column.name, tuple(kept), bool(counts[-1]))

@@ -36,7 +36,7 @@ def order(rows: Rows, config: Data) -> tuple[Labels, NDArray[np.int64]]:
     column = f", column {rows.label_column!r}" if rows.label_column else ""
     empty = np.flatnonzero(rows.labels < 0)
     if len(empty):
-        others = f" nor have {len(empty) - 1} others" if len(empty) > 1 else ""
+        others = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
         raise InputError(
             f"row {empty[0] + 1} has no label (column {rows.label_column!r}){others}; "
             "leave out rows whose label is not known"

@@ -67,7 +67,9 @@ def part(content: NDArray[np.generic], config: Split, roles: Roles | None = None
     parts = Parts(**{**vars(parts), "train": _highest(parts.train, hashes, config.train_rows)})
     for name, part_rows in vars(parts).items():
         if not len(part_rows):
-            raise InputError(f"the split leaves no rows for {name}: {_why(len(content), roles)}")
+            raise InputError(
+                f"the split leaves no rows for {name}: {_why(len(content), len(np.unique(hashes)), roles)}"
+            )
     return parts
 
 
@@ -109,14 +111,14 @@ def _named(parts: Iterable[str]) -> NDArray[np.int64]:
     return np.array(found, np.int64)
 
 
-def _why(rows: int, roles: Roles) -> str:
+def _why(rows: int, different: int, roles: Roles) -> str:
     if roles.part is not None:
         return "split.column names none"
     if roles.group is not None:
         return f"{len(set(roles.group))} groups, which never part, are too few"
     if roles.time is not None:
         return "no row has a time between its cuts"
-    return f"{rows} rows are too few"
+    return f"{rows} rows, {different} of them different, are too few"
 
 
 def _highest(train: NDArray[np.int64], hashes: NDArray[np.float64], most: int | None) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from tables import write_csv, write_parquet
 
 from pipeline import orders
 from pipeline.__main__ import main
-from pipeline.config import load_config
+from pipeline.config import MISSING, load_config
 from pipeline.data import load
 from pipeline.draft import Draft, draft
 from pipeline.errors import InputError
@@ -259,3 +259,18 @@ def test_init_writes_a_config_and_says_what_is_next(
         "train:    ordinal-pipeline retrain rows.toml\n"
     )
     assert load_config(Path("rows.toml")).data.labels == ("blue", "green", "red")
+
+
+def test_what_init_is_told_of_columns_stands_in_the_config(tmp_path: Path) -> None:
+    """A word among numbers is refused with advice; following it by --missing, or --categorical, mends that."""
+    rows = "".join(f"{row}.5,{row % 3}\n" for row in range(60))
+    (tmp_path / "t.csv").write_text(f"x,grade\nbroken,1\n{rows}", encoding="utf-8")
+    source = str(tmp_path / "t.csv")
+    with pytest.raises(InputError, match=r"column 'x' holds numbers, and 'broken' in row 1"):
+        draft(source)
+    draft(source, missing=["broken"]).write(tmp_path / "missing.toml")
+    config = load_config(tmp_path / "missing.toml")
+    assert config.data.missing == (*MISSING, "broken")
+    assert np.isnan(load(config).cells[0, 0])
+    draft(source, categorical=["x"]).write(tmp_path / "categorical.toml")
+    assert load(load_config(tmp_path / "categorical.toml")).inputs[0].name == "categorical"

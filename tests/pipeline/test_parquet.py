@@ -197,7 +197,7 @@ def test_parquet_files_that_hold_nothing_are_told(tmp_path: Path) -> None:
         load_table(tmp_path / "folder.parquet")
     with pytest.raises(InputError, match=r"no.parquet' cannot be read: No such file or directory$"):
         load_table(tmp_path / "no.parquet")
-    with pytest.raises(InputError, match=r"has no column 'y' .its columns: 'x', 'Y'.$"):
+    with pytest.raises(InputError, match=r"has no column 'y'; did you mean 'Y'\? .its columns: 'x', 'Y'.$"):
         load_table(write_parquet(tmp_path / "label.parquet", {"x": X, "Y": Y}))
 
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import as_read, column, load_table, sides, write_csv, write_parquet
 
-from pipeline.data import Dataset, parquet_file, storage, text_file
+from pipeline.config import Config
+from pipeline.data import Dataset, load, parquet_file, storage, text_file
 from pipeline.data.encoding import UNKNOWN
 from pipeline.errors import InputError
 
@@ -311,3 +312,22 @@ def test_a_column_that_is_not_there_is_named_with_its_neighbour(
     path = write_csv(tmp_path / "t.csv", _columns())
     with pytest.raises(InputError, match=sentence):
         load_table(path, split, **data)
+
+
+def test_a_column_without_a_text_in_training_is_told(tmp_path: Path) -> None:
+    """What has no category in any training row cannot be one of categories."""
+    parts = ["train", "validation", "calibration", "test"]
+    columns: Columns = {
+        "x": [float(row) for row in range(80)],
+        "note": ["late" if row % 4 else None for row in range(80)],
+        "part": [parts[row % 4] for row in range(80)],
+        "y": [row // 4 % 2 for row in range(80)],
+    }
+    path = write_csv(tmp_path / "t.csv", columns)
+    config = Config.model_validate(
+        {"name": "t", "data": {"source": str(path), "label": "y"}, "split": {"column": "part"}}
+    )
+    with pytest.raises(
+        InputError, match=r"column 'note' is empty in every training row; name it in data.drop"
+    ):
+        load(config)
