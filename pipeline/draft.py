@@ -173,7 +173,7 @@ def draft(
     counts = np.bincount(rows.labels[rows.labels >= 0], minlength=len(rows.label_texts))
     found = dict(zip(rows.label_texts, counts.tolist(), strict=True))
     _check_labels(source, label, found)
-    drop |= _to_drop(rows)
+    drop |= {column: why for column, why in _to_drop(rows).items() if column not in categorical}
     stem = Path(source).name.split(".")[0]
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:100] or "model"
     order = orders.guess(rows.label_texts)

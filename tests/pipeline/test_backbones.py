@@ -211,7 +211,9 @@ def test_a_file_that_has_changed_is_read_again(own: Any) -> None:
 
 def test_passes_need_a_dropout_of_the_backbones_own(own: Any, data: Dataset) -> None:
     """What the config says of dropout is about built-in networks."""
-    with pytest.raises(InputError, match="this network drops none; give a layer keras.layers.Dropout in"):
+    with pytest.raises(
+        InputError, match=r"this network drops none; give a layer keras\.layers\.Dropout in"
+    ):
         sweep.plan(_config(own(GOOD, "sequential"), passes=3), data)
     sweep.plan(_config(own(GOOD, "nested"), passes=3), data)
 
