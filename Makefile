@@ -71,6 +71,10 @@ bench-losses: $(READY) ## What a training step costs with each loss, beside Kera
 	@$(BIN)/python benchmarks/losses.py
 	@$(BIN)/python benchmarks/losses.py --cyclic
 
+.PHONY: bench-training
+bench-training: $(READY) ## What an epoch of training costs beside plain Keras and a loop by hand
+	@$(BIN)/python benchmarks/training.py
+
 .PHONY: bench-mnist
 bench-mnist: $(READY) ## Whether knowing the order helps on MNIST: docs/mnist.md; SOURCE=mnist or a folder of IDX files
 	@$(BIN)/python benchmarks/mnist.py $(or $(SOURCE),mnist)

@@ -68,7 +68,7 @@ def _rows(data: Dataset) -> KerasTensor:
 def _backbone(config: Model, x: KerasTensor, classes: int) -> KerasTensor:
     match config.backbone:
         case "linear":
-            return keras.layers.Flatten()(x)
+            return keras.layers.Flatten(dtype="float32")(x)  # half precision would only round the rows
         case "mlp":
             x = keras.layers.Flatten()(x)
             for units in config.hidden:

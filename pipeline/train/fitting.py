@@ -125,13 +125,13 @@ def _train(
     loop = Loop(network, loss, search.learning_rate, class_weights)
     part, held_out = Part.both(data)
     train = loop.training(part, search.batch_size)
-    validate = loop.validation(held_out)
+    validate = loop.validation(held_out) if validated else None
     score = "val_loss" if class_weights is None else f"val_{UNDONE}"
 
     def key() -> str:
         tuned = (search.batch_size, search.learning_rate, search.patience, epochs, validated, seed)
         weighted = None if class_weights is None else class_weights.tolist()
-        told = (data.fingerprint, loss.get_config(), head, model, tuned, weighted, dtypes)
+        told = (data.fingerprint, network.to_json(), loss.get_config(), head, model, tuned, weighted)
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
     kept = None if backup is None else Backup(backup, loop.variables, key)
@@ -140,8 +140,8 @@ def _train(
     # A loss that is no number never becomes one again.
     while progress.epoch < epochs and progress.waited < search.patience and _finite(progress):
         numbers = train(part.order(seed, progress.epoch))
-        progress.add(numbers | validate() if validated else numbers)
-        if validated:
+        progress.add(numbers if validate is None else numbers | validate())
+        if validate is not None:
             progress.judge(progress.curves[score][-1], network.get_weights)
         progress.seconds = before + time.perf_counter() - started
         if kept is not None:

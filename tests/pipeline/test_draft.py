@@ -262,7 +262,7 @@ def test_init_writes_a_config_and_says_what_is_next(
 
 
 def test_what_init_is_told_of_columns_stands_in_the_config(tmp_path: Path) -> None:
-    """A word among numbers is refused with advice; --missing or --categorical, which follow it, mend that."""
+    """A word among numbers is refused with advice; --missing or --categorical, that follow it, mend it."""
     rows = "".join(f"{row}.5,{row % 3}\n" for row in range(60))
     (tmp_path / "t.csv").write_text(f"x,grade\nbroken,1\n{rows}", encoding="utf-8")
     source = str(tmp_path / "t.csv")
