@@ -27,7 +27,7 @@ from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from pipeline import ensemble, models, preprocess, sweep  # noqa: E402
+from pipeline import ensemble, models, sweep  # noqa: E402
 from pipeline.calibration import Distortion, Scaling  # noqa: E402
 from pipeline.config import Config  # noqa: E402
 from pipeline.conformal import Conformal  # noqa: E402

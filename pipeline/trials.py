@@ -19,6 +19,9 @@ from pipeline.report import figures, reliability, tables
 from pipeline.sweep import Trial
 from pipeline.tracking.runs import Experiment, Run
 
+BACKUPS = Path(".ordinal", "trainings")
+"""Where trainings that were cut off wait, in the working folder, as MLflow's own store is."""
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -31,6 +34,7 @@ class Tried:
     model: Path
     undone: Distortion
     epochs: int  # until the one that was kept
+    class_weights: NDArray[np.float64] | None
 
     def member(self, passes: int) -> Member:
         """Return its network, loaded."""
@@ -49,7 +53,8 @@ def run(
     with experiment.run(trial.title, tags, parent) as run:
         loss = trial.build_loss(config, data)
         run.params(tables.trial_parameters(config, data, trial, loss))
-        fitted = train.fit(data, loss, trial.head, config.model, config.search, trial.seed)
+        settings = (config.model, config.search, trial.seed)
+        fitted = train.fit(data, loss, trial.head, *settings, backup=_backup(config, trial, "fit"))
         member = calibrate.member(fitted, loss, config.model.passes, trial.seed, data)
         calibrated = calibrate.calibrate([member], data)
         y = data.y[data.parts.validation]
@@ -68,7 +73,16 @@ def run(
         path = workspace / f"trial-{trial.number}.keras"
         fitted.model.save(path)
         run.file(path, "model")
-        return Tried(trial, run.id, scores, fitted.seconds, path, member.undone, fitted.best_epoch + 1)
+        return Tried(
+            trial,
+            run.id,
+            scores,
+            fitted.seconds,
+            path,
+            member.undone,
+            fitted.best_epoch + 1,
+            fitted.class_weights,
+        )
 
 
 def refit(tried: Tried, member: Member, config: Config, whole: Dataset) -> Member:
@@ -78,8 +92,23 @@ def refit(tried: Tried, member: Member, config: Config, whole: Dataset) -> Membe
     """
     trial = tried.trial
     loss = trial.build_loss(config, whole)
-    network = train.refit(whole, loss, trial.head, config.model, config.search, trial.seed, tried.epochs)
+    network = train.refit(
+        whole,
+        loss,
+        trial.head,
+        config.model,
+        config.search,
+        trial.seed,
+        tried.epochs,
+        class_weights=tried.class_weights,
+        backup=_backup(config, trial, "refit"),
+    )
     return replace(member, model=network)
+
+
+def _backup(config: Config, trial: Trial, what: str) -> Path:
+    """Return the folder in which a long training waits for being run again, should it be cut off."""
+    return BACKUPS / config.name / f"trial-{trial.number}-{what}"
 
 
 def log_calibration(run: Run, calibrated: Calibrated, config: Config, data: Dataset, title: str) -> None:

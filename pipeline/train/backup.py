@@ -53,7 +53,7 @@ class Backup:
             return
         numbers = {**progress.numbers, "kept": len(progress.kept), "key": self._key()}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._path.with_suffix(".part")
+        unfinished = self._path.with_suffix(f".{os.getpid()}.part")  # another process may do the same
         with unfinished.open("wb") as file:
             np.savez(
                 file,
@@ -69,7 +69,7 @@ class Backup:
 
     def remove(self) -> None:
         """Leave nothing: the training has ended."""
-        for path in (self._path, self._path.with_suffix(".part")):
+        for path in (self._path, *self._path.parent.glob("*.part")):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # there is none, or something of somebody else's in it
             self._path.parent.rmdir()
