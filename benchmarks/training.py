@@ -73,7 +73,7 @@ def with_keras(data: Dataset, loss: keras.losses.Loss, steps_per_execution: int 
 
 
 def with_gathered_batches(data: Dataset, loss: keras.losses.Loss) -> Training:
-    """Return a training by `Model.fit` on batches gathered from arrays on the device, as fast as we made it.
+    """Return a training by `Model.fit` on batches gathered from arrays on the device, our fastest.
 
     Rows are shuffled once an epoch, and an epoch is one execution.
     """

@@ -68,8 +68,8 @@ class Model(Closed):
     )
     precision: Literal["auto", "float32", "mixed"] = Field(
         default="auto",
-        description="Of the backbone in training: 'mixed' computes in bfloat16, 'auto' does so on a GPU that "
-        "is made for it (compute capability 8.0 or more). What is exported computes in float32.",
+        description="Of the backbone in training: 'mixed' computes in bfloat16, 'auto' does so on a GPU "
+        "that is made for it (compute capability 8.0 or more). What is exported computes in float32.",
     )
     class_weight: Literal["none", "balanced"] = Field(
         default="none",
