@@ -99,6 +99,7 @@ def with_gathered_batches(data: Dataset, loss: keras.losses.Loss) -> Training:
             validation_data=tf.data.Dataset.from_tensors((data.features[other], data.y[other])),
             epochs=epochs,
             callbacks=[stop],
+            shuffle=False,  # rows come shuffled
             verbose=0,
         )
 

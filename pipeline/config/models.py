@@ -9,12 +9,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
 
 from pipeline.config.data import Data, Split
 from pipeline.config.decision import Decision
 from pipeline.config.fields import Closed, Name, Share
+from pipeline.errors import nearest
 
 
 class Named(BaseModel):
@@ -41,10 +43,14 @@ def _named(value: object) -> object:
 Spec = Annotated[Named, BeforeValidator(_named)]
 
 
+BACKBONES = ("mlp", "cnn", "linear")
+"""Those that are built in."""
+
+
 class Model(Closed):
     """The backbone below the head."""
 
-    backbone: Annotated[str, Field(pattern=r"^(mlp|cnn|linear|[^:]+:[A-Za-z_]\w*)$")] = Field(
+    backbone: str = Field(
         default="mlp",
         description="'mlp', 'cnn' (images only), 'linear', or 'module:function' of your own: it is given "
         "the shape of a row and the number of labels, and returns a Keras model. The module is looked for "
@@ -76,6 +82,17 @@ class Model(Closed):
         description="'balanced' weighs each row by rows / (K · rows of its label) in training; "
         "calibration divides the weights out again.",
     )
+
+    @field_validator("backbone")
+    @classmethod
+    def _known_backbone(cls, backbone: str) -> str:
+        module, colon, function = backbone.rpartition(":")
+        if backbone not in BACKBONES and not (module and colon and function.isidentifier()):
+            raise ValueError(
+                f"no backbone is named {backbone!r}{nearest(backbone, BACKBONES)} "
+                f"(allowed: {', '.join(BACKBONES)}, or 'module:function' of your own)"
+            )
+        return backbone
 
 
 class Search(Closed):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from pipeline.config import Config, Profile, load_config
+from pipeline.config import Config, Gate, Profile, load_config
 from pipeline.errors import InputError
 
 MINIMAL = 'name = "wine"\n[data]\nsource = "digits"\n'
@@ -176,3 +176,100 @@ def test_the_examples_are_valid(root: Path) -> None:
     assert examples
     for example in examples:
         load_config(example)
+
+
+EVERY_KEY = """
+name = "wine"
+[data]
+source = "wine.csv"
+label = "quality"
+labels = ["3", "4", "5", "6"]
+values = [3, 4, 5, 6]
+topology = "linear"
+features = ["alcohol", "pH"]
+drop = ["row"]
+categorical = ["pH"]
+missing = ["", "-"]
+unknown = "refuse"
+encoding = "latin-1"
+group = "vineyard"
+weight = "bottles"
+[split]
+test = 0.2
+calibration = 0.15
+validation = 0.15
+train_rows = 100
+seed = 0
+[model]
+backbone = "mlp"
+hidden = [64, 64]
+dropout = 0.1
+passes = 2
+embedding = 4
+precision = "mixed"
+class_weight = "balanced"
+[search]
+losses = ["cross_entropy", "expected_value", { name = "cdw_ce", alpha = 3 }]
+heads = ["softmax", "cumulative"]
+trials = 12
+workers = 2
+epochs = 200
+seconds = 600
+refit = true
+seed = 0
+[decision]
+profile = "triage"
+under = 1.0
+over = 1.0
+scale = "steps"
+coverage = 0.9
+[decision.profiles.triage]
+actions = ["page", "queue", "ignore"]
+cost = [[5, 1, 0], [3, 0, 1], [2, 0, 4], [0, 2, 9]]
+abstain = 1.5
+[gate]
+metric = "realised_cost"
+margin = 0.0
+confidence = 0.95
+slice_margin = 0.05
+min_slice_rows = 50
+latency_ms = 50
+[tracking]
+uri = ""
+experiment = "wine"
+"""
+
+
+def test_a_config_may_have_every_key_and_says_what_nothing_uses_yet(tmp_path: Path) -> None:
+    """What is read for later is named, so that nobody relies on it."""
+    config = load_config(_write(tmp_path, EVERY_KEY))
+    assert config.unused == ("search.workers", *(f"gate.{key}" for key in sorted(Gate.model_fields)))
+    assert load_config(_write(tmp_path, MINIMAL)).unused == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('label = "a"\ngroup = "a"\n', "column 'a' cannot be both label and group"),
+        ('features = ["a", "a"]\n', "a feature is named twice"),
+        ('label = "a"\ndrop = ["a"]\n', "column 'a' cannot be both label and drop"),
+        ('encoding = "utf-88"\n', "no encoding is named 'utf-88'"),
+        (
+            'group = "a"\ntime = "b"\n',
+            "rows are split one way: data.time and data.group cannot both be given",
+        ),
+        ("[split]\ncuts = [1, 2, 3]\n", "split.cuts need data.time"),
+        ('time = "t"\n[split]\ncuts = [1, 2]\n', "cuts are three"),
+        (
+            '[model]\nbackbone = "mpl"\n',
+            r"no backbone is named 'mpl'; did you mean 'mlp'\? \(allowed: mlp, cnn",
+        ),
+        ('[model]\nbackbone = "nets:"\n', "no backbone is named 'nets:'"),
+        ("image_size = [0, 8]\n", "data.image_size.0: Input should be greater than 0"),
+    ],
+)
+def test_columns_and_splits_that_cannot_be_are_named(text: str, message: str, tmp_path: Path) -> None:
+    """Roles that exclude each other, and splits of two ways, are one sentence."""
+    with pytest.raises(InputError, match=message) as raised:
+        load_config(_write(tmp_path, MINIMAL + text))
+    assert "\n" not in str(raised.value)
