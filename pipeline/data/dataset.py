@@ -182,7 +182,7 @@ def load(config: Config) -> Dataset:
         parts,
         rows.columns,
         rows.roles.weight,
-        config.data.missing if rows.columns else (),
+        rows.missing_texts,
         config.data.unknown == "accept",
         (*rows.notes, *([by_time] if by_time else []), *found),
     )

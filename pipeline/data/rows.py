@@ -43,6 +43,8 @@ class Rows:
         label_column: The name of the column of labels, for messages.
         roles: What else is known.
         notes: What somebody should know of the source: one sentence each.
+        missing_texts: Of a table: texts that stand for a missing value, as they occur.
+        content: What makes rows equal, where that is not what `cells` and `columns` say: `(rows, bytes)`.
     """
 
     cells: NDArray[np.generic]
@@ -52,6 +54,8 @@ class Rows:
     label_column: str = ""
     roles: Roles = field(default_factory=Roles)
     notes: tuple[str, ...] = ()
+    missing_texts: tuple[str, ...] = ()
+    content: NDArray[np.uint8] | None = None
 
     @classmethod
     def of_arrays(

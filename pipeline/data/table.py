@@ -148,6 +148,7 @@ class _Reading:
             self.config.data.label,
             roles,
             self.plan.notes,
+            self.config.data.missing,
         )
         return _whole_labels(rows, self.config.data.labels)
 
