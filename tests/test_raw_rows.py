@@ -13,8 +13,8 @@ import pytest
 from servers import run_server
 from trained import Exported, train_and_export
 
-from pipeline import ensemble, preprocess
-from pipeline.config import Config
+from pipeline import ensemble, evaluate, preprocess
+from pipeline.config import Config, Split
 from pipeline.data import Dataset, load
 from pipeline.export import verify
 from serving.artifact import Artifact
@@ -162,13 +162,52 @@ def _number(text: str) -> float:
 
 
 def test_what_is_fitted_comes_from_training_rows_alone(tmp_path: Path) -> None:
-    """Other cells in other parts change no scale, no median, no category and no range."""
+    """Other cells in other parts change no scale, no median, no category, no code and no range."""
     rows = _write(tmp_path / "things.csv")
     before = load(_config(tmp_path / "things.csv"))
     changed = before.cells.copy()
     for part in ("validation", "calibration", "test"):
         changed[getattr(before.parts, part), 0] = 1e6
-    after = dataclasses.replace(before, cells=changed)
+        changed[getattr(before.parts, part), 1] = len(before.columns[1].texts or ())
+    strange = dataclasses.replace(before.columns[1], texts=(*(before.columns[1].texts or ()), "strange"))
+    columns = (before.columns[0], strange, *before.columns[2:])
+    after = dataclasses.replace(before, cells=changed, columns=columns)
     assert after.inputs == before.inputs
     assert preprocess.fit(after).get_config() == preprocess.fit(before).get_config()
     assert len(rows) == len(before.y)
+
+
+@pytest.mark.parametrize("embedding", [0, 2])
+def test_gaps_that_training_has_not_are_answered_and_told(embedding: int, tmp_path: Path) -> None:
+    """A number becomes the median and a category an unknown one, in every part and in what is served."""
+    rows = _write(tmp_path / "things.csv")
+    parts = ["train", "train", "validation", "calibration", "test"]
+    for number, row in enumerate(rows):
+        row["length"] = row["length"] or "10"
+        row["part"] = parts[number % 5]
+        if row["part"] != "train" and number % 3 == 0:
+            row["mass"], row["shape"] = "", "NA"
+    with (tmp_path / "gaps.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    settings = _config(tmp_path / "gaps.csv", embedding=embedding)
+    config = settings.model_copy(update={"split": Split(column="part")})
+    data = load(config)
+    (note,) = [note for note in data.notes if "gaps that no training row has" in note]
+    assert "'mass' in 120 rows, 'shape' in 120 rows" in note
+    exported = train_and_export(config, data, tmp_path)
+    every = np.arange(len(rows))
+    raw = data.raw(every)
+    assert verify.verify(exported.path, exported.model, exported.conformal, data.features, raw) < 1e-5
+    keras = _keras(exported, data.features)
+    assert np.isfinite(keras).all()
+    scores = evaluate.evaluate(Artifact(exported.path, "cpu"), data).metrics
+    assert np.isfinite([scores["nll"], scores["rps"], scores["realised_cost"]]).all()
+    median = statistics.median(float(row["mass"]) for row in rows if row["part"] == "train")
+    filled = [{**row, "mass": row["mass"] or str(median)} for row in rows]
+    with run_server(exported.path) as server, Client(server.address) as client:
+        reply = client.predict(_columns(rows))
+        told = client.predict(_columns(filled))
+    np.testing.assert_allclose(reply.probabilities, keras, atol=1e-6)
+    np.testing.assert_allclose(told.probabilities, keras, atol=1e-5)

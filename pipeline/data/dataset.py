@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Config
-from pipeline.data import checks, sources, splits, times
+from pipeline.data import checks, gaps, sources, splits, times
 from pipeline.data import labels as ordered
 from pipeline.data.columns import Column, content, text_indices
 from pipeline.data.encoding import Encoding
@@ -60,6 +60,20 @@ class Dataset:
         if self.encoding is None:
             return None
         return Statistics.of(self.cells, self.parts.train, self.encoding.numbers)
+
+    @cached_property
+    def gaps(self) -> NDArray[np.int64]:
+        """How many rows of each column are empty, `(columns,)`, whatever they serve; none of images."""
+        return gaps.anywhere(self.cells) if self.columns else np.zeros(0, np.int64)
+
+    @cached_property
+    def training_gaps(self) -> NDArray[np.int64]:
+        """How many of them are for training."""
+        found = np.zeros(len(self.columns), np.int64)
+        if self.encoding is not None and self.statistics is not None:
+            found[list(self.encoding.numbers)] = self.statistics.empty
+            found[list(self.encoding.categories)] = [one.empty for one in self.encoding.categories.values()]
+        return found
 
     @cached_property
     def features(self) -> NDArray[np.generic]:
@@ -116,7 +130,7 @@ class Dataset:
                     ranges=tuple(
                         zip(self.statistics.low.tolist(), self.statistics.high.tolist(), strict=True)
                     ),
-                    missing=tuple(names[self.statistics.gaps]),
+                    missing=tuple(names[self.gaps[list(self.encoding.numbers)] > 0]),
                     missing_texts=self.missing_texts,
                 )
             )
@@ -130,7 +144,9 @@ class Dataset:
                     features=tuple(one.name for one in categories),
                     ranges=(),
                     categories=tuple(one.categories for one in categories),
-                    missing=tuple(one.name for one in categories if one.gaps),
+                    missing=tuple(
+                        self.columns[place].name for place in self.encoding.categories if self.gaps[place]
+                    ),
                     missing_texts=self.missing_texts,
                     unknown_allowed=self.unknown_allowed,
                 )
@@ -165,7 +181,9 @@ def load(config: Config) -> Dataset:
     """
     rows = sources.read(config)
     labels, y = ordered.order(rows, config.data)
-    held = content(rows.cells, rows.columns) if rows.columns else rows.cells  # type: ignore[arg-type]
+    held = rows.cells if rows.content is None else rows.content
+    if rows.columns:
+        held = content(rows.cells, rows.columns)  # type: ignore[arg-type]
     parts = splits.part(held, config.split, rows.roles)
     absent = np.setdiff1d(np.arange(labels.count), y[parts.train])
     if len(absent):
@@ -186,5 +204,5 @@ def load(config: Config) -> Dataset:
         config.data.unknown == "accept",
         (*rows.notes, *([by_time] if by_time else []), *found),
     )
-    data.inputs  # noqa: B018 - whatever is wrong with it is told now, and it is kept
-    return data
+    unlearned = gaps.note(data.columns, data.gaps, data.training_gaps)
+    return replace(data, notes=(*data.notes, unlearned)) if unlearned else data

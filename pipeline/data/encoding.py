@@ -27,17 +27,17 @@ class Category:
     Attributes:
         name: Of the column.
         categories: Those seen, sorted; the code of each is its place.
-        gaps: Whether it was empty in some row; then the code of "empty" is the number of categories.
+        empty: In how many rows it was empty; where in some, the code of that is the number of categories.
     """
 
     name: str
     categories: tuple[str, ...]
-    gaps: bool
+    empty: int
 
     @property
     def codes(self) -> int:
         """How many codes there are, `UNKNOWN` not counted."""
-        return len(self.categories) + self.gaps
+        return len(self.categories) + bool(self.empty)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Encoding:
         for position, (place, category) in enumerate(self.categories.items(), len(self.numbers)):
             texts = columns[place].texts or ()
             code = {text: float(index) for index, text in enumerate(category.categories)}
-            empty = len(category.categories) if category.gaps else UNKNOWN
+            empty = len(category.categories) if category.empty else UNKNOWN
             codes = np.array([code.get(text, UNKNOWN) for text in texts] + [empty], np.float32)
             encoded[:, position] = codes[text_indices(cells[:, place], len(texts))]
         return encoded
@@ -93,4 +93,4 @@ def _category(column: Column, counts: NDArray[np.int64]) -> Category:
         raise InputError(f"column {column.name!r} is empty in every training row; name it in data.drop")
     seen.sort(key=lambda place: (-counts[place], texts[place]))
     kept = sorted(texts[place] for place in seen[:MOST_CATEGORIES])
-    return Category(column.name, tuple(kept), bool(counts[-1]))
+    return Category(column.name, tuple(kept), int(counts[-1]))

@@ -17,7 +17,7 @@ class Statistics:
     """Of F columns of numbers, each `(F,)`.
 
     Attributes:
-        gaps: Whether some cell is missing.
+        empty: How many cells are missing.
         median: Of those that are not; 0 where all are.
         low: The lowest of them, likewise.
         high: The highest of them, likewise.
@@ -25,7 +25,7 @@ class Statistics:
         deviation: The standard deviation, likewise; 0 of a constant.
     """
 
-    gaps: NDArray[np.bool_]
+    empty: NDArray[np.int64]
     median: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -40,13 +40,13 @@ class Statistics:
         """
         sampled = rows[:: -(-len(rows) // _SAMPLED)]
         median = np.array([_median(cells[sampled, place]) for place in places])
-        gaps = np.zeros(len(places), bool)
+        gaps = np.zeros(len(places), np.int64)
         low, high = np.full(len(places), np.inf), np.full(len(places), -np.inf)
         first, second = np.zeros(len(places)), np.zeros(len(places))
         for start in range(0, len(rows), _CHUNK):
             numbers = np.asarray(cells[rows[start : start + _CHUNK]][:, places], np.float64)
             empty = np.isnan(numbers)
-            gaps |= empty.any(axis=0)
+            gaps += empty.sum(axis=0)
             low = np.fmin(low, np.where(empty, np.inf, numbers).min(axis=0))
             high = np.fmax(high, np.where(empty, -np.inf, numbers).max(axis=0))
             # From the median: the squares of large numbers would drown their differences.
@@ -56,7 +56,7 @@ class Statistics:
         none = low > high
         mean = first / len(rows)
         variance = np.maximum(second / len(rows) - mean**2, 0)
-        variance[(low == high) & ~gaps] = 0
+        variance[low == high] = 0
         return cls(
             gaps,
             median,

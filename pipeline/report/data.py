@@ -28,6 +28,10 @@ def label_rows(data: Dataset) -> list[dict[str, Any]]:
 def column_rows(data: Dataset) -> list[dict[str, Any]]:
     """Return for each column of a table what training rows hold; nothing for images."""
     found = []
+    rows = len(data.parts.train)
+    share = {
+        column.name: empty / rows for column, empty in zip(data.columns, data.training_gaps, strict=True)
+    }
     for spec in data.inputs:
         for place, feature in enumerate(spec.features):
             if spec.name == "numeric":
@@ -41,7 +45,7 @@ def column_rows(data: Dataset) -> list[dict[str, Any]]:
                 {
                     "column": feature,
                     "kind": "number" if spec.name == "numeric" else "category",
-                    "missing": _missing(data, feature) if feature in spec.missing else "",
+                    "missing": f"{share[feature]:.1%}" if share[feature] else "",
                     "in training": holds,
                 }
             )
@@ -67,11 +71,6 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     if len(rows) > _MOST:
         lines.append(f"\nand {len(rows) - _MOST} more")
     return "\n".join(lines)
-
-
-def _missing(data: Dataset, feature: str) -> str:
-    place = [column.name for column in data.columns].index(feature)
-    return f"{np.isnan(data.cells[data.parts.train][:, place]).mean():.1%}"
 
 
 def _cell(cell: Any) -> str:
