@@ -58,8 +58,8 @@ class Columns(keras.layers.Layer):
     """Turns `(batch, F + C)`, F numbers and C codes, into `(batch, units)`.
 
     With x the numbers and g whether they are missing: `scale·(g ? fill : x) + offset`, then g of the
-    columns in `companions`, then for category c the units `code_c = 0 … codes_c − 1`, or the row `code_c` of
-    a table of `codes_c × embedding` weights. A code beyond those is zero in all of them.
+    columns in `companions`, then for category c the units `code_c = 0 … codes_c − 1`, or the row
+    `code_c` of a table of `codes_c × embedding` weights. A code beyond those is zero in all of them.
     """
 
     def __init__(

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from servers import run_server
-from trained import Exported, train_and_export
+from trained import Exported, export_untrained, train_and_export
 
 from pipeline import ensemble, evaluate, preprocess
 from pipeline.config import Config, Split
 from pipeline.data import Dataset, load
-from pipeline.export import verify
+from pipeline.export import categories, verify
 from serving.artifact import Artifact
 from serving.client import Client
 
@@ -211,3 +212,27 @@ def test_gaps_that_training_has_not_are_answered_and_told(embedding: int, tmp_pa
         told = client.predict(_columns(filled))
     np.testing.assert_allclose(reply.probabilities, keras, atol=1e-6)
     np.testing.assert_allclose(told.probabilities, keras, atol=1e-5)
+
+
+def test_very_many_categories_are_coded_column_by_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a table of all texts in all columns would be large, each column has one of its own."""
+    rows = _write(tmp_path / "things.csv")
+    config = _config(tmp_path / "things.csv")
+    data = load(config)
+    whole = export_untrained(config, data, tmp_path)
+    monkeypatch.setattr(categories, "MOST_CODES", 0)
+    (tmp_path / "parted").mkdir()
+    parted = export_untrained(config, data, tmp_path / "parted")
+    raw = data.raw(np.arange(len(rows)))
+    raw["categorical"][:50] = "never seen"
+    answers = [Artifact(one.path, "cpu").run(raw).probabilities for one in (whole, parted)]
+    kept = _keras(whole, data.features)[50:]
+    np.testing.assert_allclose(answers[0][50:], kept, atol=1e-6)
+    np.testing.assert_allclose(answers[1][50:], _keras(parted, data.features)[50:], atol=1e-6)
+    coders = [
+        sum(node.op_type == "LabelEncoder" for node in onnx.load(one.path).graph.node)
+        for one in (whole, parted)
+    ]
+    assert coders == [1, len(CATEGORIES)]
