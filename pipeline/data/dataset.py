@@ -191,6 +191,7 @@ def load(config: Config) -> Dataset:
             f"{len(absent)} of {labels.count} labels have no training row, "
             f"such as {labels.names[absent[0]]!r}; every label must occur"
         )
+    _check_weights(rows.roles.weight, y, labels, parts.train)
     by_time = times.note(rows.roles, config.split)
     found = checks.notes(held, rows.cells, rows.columns, y, labels, parts)
     data = Dataset(
@@ -206,3 +207,20 @@ def load(config: Config) -> Dataset:
     )
     unlearned = gaps.note(data.columns, data.gaps, data.training_gaps)
     return replace(data, notes=(*data.notes, unlearned)) if unlearned else data
+
+
+def _check_weights(
+    weights: NDArray[np.float32] | None,
+    y: NDArray[np.int64],
+    labels: ordered.Labels,
+    train: NDArray[np.int64],
+) -> None:
+    """Raise InputError where the training rows of a label count for nothing at all."""
+    if weights is None:
+        return
+    sums = np.bincount(y[train], weights[train], minlength=labels.count)
+    for label in np.flatnonzero(~(sums > 0)):
+        raise InputError(
+            f"data.weight: all training rows of label {labels.names[label]!r} have the weight 0; "
+            "some must count for more"
+        )

@@ -6,6 +6,7 @@ into an array that was allocated once.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import warnings
 import zlib
@@ -58,6 +59,7 @@ class Images:
     labels: NDArray[np.str_]  # `(rows,)`
     files: tuple[str, ...]  # of each row, relative to the folder
     notes: tuple[str, ...]  # sentences worth telling
+    content: NDArray[np.uint8]  # `(rows, 16)`, a digest of each file: whatever size it is brought to
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,13 @@ def read(folder: Path, size: tuple[int, int] | None) -> Images:
     notes += _changed(headers)
     channels = 1 if all(header.grey for header in headers) else 3
     pixels = _allocated((len(headers), *size, channels))
+    content = np.empty((len(headers), 16), np.uint8)
     for row, header in enumerate(headers):
         pixels[row] = _pixels(header, size, channels)
+        digest = hashlib.blake2b(header.path.read_bytes(), digest_size=16)
+        content[row] = np.frombuffer(digest.digest(), np.uint8)
     labels = np.array([name.partition("/")[0] for name in found])
-    return Images(pixels, labels, tuple(found), tuple(notes))
+    return Images(pixels, labels, tuple(found), tuple(notes), content)
 
 
 def _found(folder: Path) -> tuple[dict[str, Path], list[str]]:
@@ -173,11 +178,12 @@ def _is_image(path: Path) -> bool:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image; whatever its bytes make Pillow raise within becomes one sentence."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large images and odd metadata; what matters is raised
+        warnings.simplefilter("ignore")  # of odd metadata; what matters is raised
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(path, formats=FORMATS) as image:
                 yield image
-        except Image.DecompressionBombError as error:
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise InputError(f"{path}: is too large to be unpacked; make it smaller ({error})") from error
         except UnidentifiedImageError as error:
             raise InputError(f"{path}: is not a PNG or JPEG image; replace or remove it") from error

@@ -36,10 +36,10 @@ def order(rows: Rows, config: Data) -> tuple[Labels, NDArray[np.int64]]:
     column = f", column {rows.label_column!r}" if rows.label_column else ""
     empty = np.flatnonzero(rows.labels < 0)
     if len(empty):
+        where = f" (column {rows.label_column!r})" if rows.label_column else ""
         others = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
         raise InputError(
-            f"row {empty[0] + 1} has no label (column {rows.label_column!r}){others}; "
-            "leave out rows whose label is not known"
+            f"row {empty[0] + 1} has no label{where}{others}; leave out rows whose label is not known"
         )
     names = config.labels or _numeric_order(rows.label_texts)
     if config.values:
@@ -48,8 +48,7 @@ def order(rows: Rows, config: Data) -> tuple[Labels, NDArray[np.int64]]:
         numbers = [_number(name) for name in names]
         rising = all(n is not None for n in numbers) and bool(np.all(np.diff(np.array(numbers, float)) > 0))
         values = np.array(numbers, float) if rising else np.arange(len(names), dtype=float)
-    index = {name: position for position, name in enumerate(names)}
-    known = np.array([index.get(text, -1) for text in rows.label_texts], np.int64)
+    known = np.array([_position(text, names) for text in rows.label_texts], np.int64)
     y = known[rows.labels]
     unknown = np.flatnonzero(y < 0)
     if len(unknown):
@@ -81,6 +80,15 @@ def _period(values: NDArray[np.float64], config: Data) -> float | None:
             f"{values[-1]:g} - {values[0]:g}, got {config.period:g}"
         )
     return config.period
+
+
+def _position(text: str, names: Sequence[str]) -> int:
+    """Return the place of a label, -1 where it has none; numbers are compared as such, so that 3.0 is 3."""
+    if text in names:
+        return names.index(text)
+    numbers = [_number(name) for name in names]
+    number = _number(text)
+    return numbers.index(number) if number is not None and None not in numbers and number in numbers else -1
 
 
 def _number(name: str) -> float | None:

@@ -65,20 +65,24 @@ class Rows:
         names: Sequence[str] = (),
         roles: Roles | None = None,
     ) -> Rows:
-        """Return rows of arrays; raw labels are numbers or texts."""
-        texts, indices = np.unique(
-            np.array([_text(label) for label in labels.tolist()]), return_inverse=True
-        )
+        """Return rows of arrays; raw labels are numbers or texts, and NaN is none."""
+        named = np.array([_text(label) for label in labels])
+        texts, indices = np.unique(named[named != ""], return_inverse=True)
+        index = np.full(len(named), -1)
+        index[named != ""] = indices
         return cls(
             cells,
-            indices.astype(np.int64),
+            index,
             tuple(texts.tolist()),
             tuple(Column(name) for name in names),
             roles=roles or Roles(),
         )
 
 
-def _text(label: object) -> str:
-    if isinstance(label, float) and label.is_integer():
-        return str(int(label))
-    return str(label)
+def _text(label: np.generic) -> str:
+    """Return what a label is called; nothing where it is NaN."""
+    if isinstance(label, np.floating):
+        if np.isnan(label):
+            return ""
+        return str(int(label)) if label.is_integer() else str(label)
+    return label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)

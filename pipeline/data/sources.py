@@ -6,6 +6,7 @@ import sys
 import zipfile
 import zlib
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def read(config: Config) -> Rows:
             return _with_test_part(*idx.read(path))
         found = images.read(path, config.data.image_size)
         rows = Rows.of_arrays(found.pixels, found.labels)
-        return Rows(rows.cells, rows.labels, rows.label_texts, notes=found.notes)
+        return replace(rows, notes=found.notes, content=found.content)
     kind = "is a file of another kind" if path.is_file() else "is not there"
     raise InputError(
         f"data.source must be {', '.join(map(repr, BUILT_IN))}, a .csv, .tsv, .parquet or .npz file, or a "

@@ -20,6 +20,13 @@ def _config(source: Path | str, **data: object) -> Config:
     return Config.model_validate({"name": "t", "data": {"source": str(source), **data}})
 
 
+def _same_number(name: str, label: object) -> bool:
+    try:
+        return float(name) == pytest.approx(float(str(label)))
+    except ValueError:
+        return False
+
+
 def _labelled(raw: Sequence[object]) -> Rows:
     return Rows.of_arrays(np.zeros((len(raw), 1), np.float32), np.array(raw), ["a"])
 
@@ -161,6 +168,9 @@ def test_too_few_rows_for_a_part_are_an_error() -> None:
         ([2, 10, 1], {}, ("1", "2", "10"), [1, 2, 10]),
         ([2.0, 1.0, 1.5], {}, ("1", "1.5", "2"), [1, 1.5, 2]),
         (["b", "a", "b"], {"labels": ("b", "a")}, ("b", "a"), [0, 1]),
+        ([b"b", b"a"], {"labels": ("b", "a")}, ("b", "a"), [0, 1]),
+        (["1.0", "3", "2.50"], {"labels": [1, 2.5, 3.0]}, ("1", "2.5", "3.0"), [1, 2.5, 3]),
+        (np.array([0.1, 0.2], np.float32), {}, ("0.1", "0.2"), [0.1, 0.2]),
         (["b", "a", "b"], {"labels": ("b", "a"), "values": (1, 5)}, ("b", "a"), [1, 5]),
         ([3, 1, 3], {"labels": ("3", "2", "1")}, ("3", "2", "1"), [0, 1, 2]),
     ],
@@ -171,8 +181,9 @@ def test_labels_have_an_order_and_values(
     """Numbers order themselves, words as the config says; values are the numbers where those rise."""
     found, y = labels.order(_labelled(raw), Data.model_validate({"source": "", **config}))
     assert (found.names, list(found.topology.values)) == (names, values)
+    wanted = [one.decode() if isinstance(one, bytes) else one for one in np.array(raw).tolist()]
     assert [found.names[k] for k in y] == [
-        str(int(r)) if isinstance(r, float) and r == int(r) else str(r) for r in raw
+        name for one in wanted for name in names if name == str(one) or _same_number(name, one)
     ]
 
 
@@ -189,7 +200,8 @@ def test_labels_have_an_order_and_values(
         ([1, 1], {}, "the same label"),
         (["1", "01", "2"], {}, "'1' and '01' are the same number|'01' and '1' are the same number"),
         ([f"word {i}" for i in range(40)], {}, "and 28 more; are these classes"),
-        ([1.0, np.nan], {}, "no order of their own"),
+        ([1.0, np.nan, np.nan], {}, r"^row 2 has no label, and 1 more; leave out rows"),
+        (["3.0", "4.0", "6.0"], {"labels": ("3", "4", "5")}, r"label '6.0' is not one of .* \(row 3\)"),
     ],
 )
 def test_labels_that_do_not_fit_are_named(

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data import images
+from pipeline.config import Config
+from pipeline.data import images, load
 from pipeline.errors import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -244,15 +245,34 @@ def test_what_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
     assert _refused(tmp_path) == "SET/a/1.png: is not a PNG or JPEG image; replace or remove it"
 
 
-def test_a_bomb_is_refused_and_a_large_image_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pillow's limit holds; what it only warns of is read without a word."""
+@pytest.mark.parametrize("side", [12, 20])
+def test_a_bomb_is_refused(side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow's limit holds, where it would warn and where it would raise."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    _save(tmp_path / "a" / "1.png", np.zeros((12, 12), np.uint8))
-    assert images.read(tmp_path, None).pixels.shape == (1, 12, 12, 1)
-    _save(tmp_path / "a" / "2.png", np.zeros((20, 20), np.uint8))
+    _save(tmp_path / "a" / "1.png", np.zeros((10, 10), np.uint8))
+    assert images.read(tmp_path, None).pixels.shape == (1, 10, 10, 1)
+    _save(tmp_path / "a" / "2.png", np.zeros((side, side), np.uint8))
     assert _refused(tmp_path).startswith("SET/a/2.png: is too large to be unpacked; make it smaller (")
+
+
+def test_no_image_changes_sides_when_another_comes_or_the_size_does(tmp_path: Path) -> None:
+    """A row's part follows from the bytes of its file, whatever becomes of the pixels."""
+    random = np.random.default_rng(0)
+    for number in range(90):
+        label = "ab"[number % 2]
+        _save(tmp_path / label / f"{number:03}.png", random.integers(0, 256, (8, 8)).astype(np.uint8))
+
+    def sides(**data: object) -> dict[str, str]:
+        given = {"source": str(tmp_path), "labels": ["a", "b"], **data}
+        parts = load(Config.model_validate({"name": "t", "data": given})).parts
+        files = images.read(tmp_path, None).files
+        return {files[row]: part for part, rows in vars(parts).items() for row in rows}
+
+    before = sides()
+    assert sides(image_size=[6, 5]) == before
+    _save(tmp_path / "a" / "larger.png", random.integers(0, 256, (9, 9, 3)).astype(np.uint8))
+    after = sides()
+    assert {file: after[file] for file in before} == before
 
 
 def test_random_damage_is_one_sentence_or_an_image(tmp_path: Path) -> None:
