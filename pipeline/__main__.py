@@ -157,6 +157,7 @@ def retrain(
     _say(f"{len(trials)} trials on {f'{gpus} GPUs' if gpus else 'the CPU'}; starting Prefect …")
     from pipeline import flow
 
+    del data  # the flow reads it itself
     result = flow.retrain(settings)
     _say(
         f"{result.model} version {result.version} is the champion: {'; '.join(result.reasons)}\n"

@@ -15,6 +15,14 @@ from pipeline.errors import InputError
 _SPATIAL = (keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D, keras.layers.SpatialDropout3D)
 
 
+_NOISE = (keras.layers.GaussianDropout, keras.layers.AlphaDropout, keras.layers.GaussianNoise)
+
+
+def noise(model: keras.Model) -> list[str]:
+    """Return the layers that add chance of another kind, which no mask can stand for."""
+    return [layer.name for layer in model.layers if isinstance(layer, _NOISE)]
+
+
 def drops(model: keras.Model) -> bool:
     """Return whether one of the model's own layers drops units in training."""
     return any(_drops(layer) for layer in model.layers)

@@ -28,7 +28,13 @@ def check(config: Model, data: Dataset) -> None:
     if own:
         scaled = preprocess.fit(data, config.embedding)(_rows(data))
         shape = tuple(scaled.shape[1:])
-        drops = dropout.drops(backbones.check(config.backbone, shape, data.labels.count))
+        theirs = backbones.check(config.backbone, shape, data.labels.count)
+        drops, noisy = dropout.drops(theirs), dropout.noise(theirs)
+        if config.passes > 1 and noisy:
+            raise InputError(
+                f"model.passes: the layer {noisy[0]!r} of {config.backbone!r} cannot be frozen for "
+                f"{config.passes} passes; use keras.layers.Dropout in its place, or passes = 1"
+            )
     if config.passes > 1 and not drops:
         mend = (
             f"a layer keras.layers.Dropout in {config.backbone!r}"

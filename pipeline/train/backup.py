@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +22,12 @@ EVERY = 30.0
 _FILE = "training.npz"
 
 
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile)
+"""What NumPy and zipfile raise on a file that was cut short."""
+
+logger = logging.getLogger(__name__)
+
+
 class Backup:
     """One file in a folder of its own.
 
@@ -30,6 +39,7 @@ class Backup:
     def __init__(self, folder: Path, variables: Sequence[keras.Variable], key: Callable[[], str]) -> None:
         """A backup of these variables; `key` tells of which training, and is asked only when needed."""
         self._path = folder / _FILE
+        self._unfinished = folder / f"{os.getpid()}.part"  # another process may do the same
         self._variables = list(variables)
         self._key = key
         self._saved = time.monotonic()
@@ -38,13 +48,18 @@ class Backup:
         """Set the variables to where the same training was cut off; else leave all at its beginning."""
         if not self._path.is_file():
             return Progress()
-        with np.load(self._path) as file:
-            found = json.loads(file["numbers"].item())
-            if found.pop("key") != self._key():
-                return Progress()
-            for place, variable in enumerate(self._variables):
-                variable.assign(file[f"variable_{place}"])
-            kept = [file[f"kept_{place}"] for place in range(found.pop("kept"))]
+        try:
+            with self._path.open("rb") as plain, np.load(plain) as file:
+                held = {name: file[name] for name in file.files}
+        except UNREADABLE as error:
+            logger.warning("%s is damaged, training begins anew: %s", self._path, error)
+            return Progress()
+        found = json.loads(held["numbers"].item())
+        if found.pop("key") != self._key():
+            return Progress()
+        for place, variable in enumerate(self._variables):
+            variable.assign(held[f"variable_{place}"])
+        kept = [held[f"kept_{place}"] for place in range(found.pop("kept"))]
         return Progress(**found, kept=kept)
 
     def save(self, progress: Progress) -> None:
@@ -53,7 +68,7 @@ class Backup:
             return
         numbers = {**progress.numbers, "kept": len(progress.kept), "key": self._key()}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._path.with_suffix(f".{os.getpid()}.part")  # another process may do the same
+        unfinished = self._unfinished
         with unfinished.open("wb") as file:
             np.savez(
                 file,
@@ -69,7 +84,7 @@ class Backup:
 
     def remove(self) -> None:
         """Leave nothing: the training has ended."""
-        for path in (self._path, *self._path.parent.glob("*.part")):
+        for path in (self._path, self._unfinished):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # there is none, or something of somebody else's in it
             self._path.parent.rmdir()

@@ -218,6 +218,19 @@ def test_passes_need_a_dropout_of_the_backbones_own(own: Any, data: Dataset) -> 
     sweep.plan(_config(own(GOOD, "nested"), passes=3), data)
 
 
+def test_noise_that_no_mask_stands_for_is_refused(own: Any, data: Dataset) -> None:
+    """Passes freeze units that are dropped; Gaussian dropout drops none, and would be left out."""
+    text = (
+        "import keras\n"
+        "def noisy(shape, classes):\n"
+        "    layers = [keras.layers.Flatten(), keras.layers.GaussianDropout(0.5, name='haze')]\n"
+        "    return keras.Sequential([keras.Input(shape), *layers, keras.layers.Dropout(0.5)])\n"
+    )
+    with pytest.raises(InputError, match=r"the layer 'haze' of .* cannot be frozen for 3 passes"):
+        sweep.plan(_config(own(text, "noisy"), passes=3), data)
+    sweep.plan(_config(own(text, "noisy"), passes=1), data)
+
+
 def test_the_example_trains_on_images_and_exports_its_passes(
     root: Path, data: Dataset, tmp_path: Path
 ) -> None:

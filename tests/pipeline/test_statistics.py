@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.config import Split
-from pipeline.data import splits, statistics
+from pipeline.data import splits, statistics, storage
 from pipeline.data.statistics import Statistics
+from pipeline.errors import InputError
 
 
 def test_pieces_say_what_the_whole_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +57,15 @@ def test_a_split_in_pieces_is_the_same_split(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(splits, "_CHUNK", 9)
     for name, part in vars(splits.part(rows, Split())).items():
         assert part.tolist() == getattr(whole, name).tolist()
+
+
+def test_a_table_that_no_disk_holds_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is taken at once: no page that is written later can fail."""
+    with pytest.raises(
+        InputError, match=r"the table takes \d+\.\d GiB of .*: .*; name columns in data\.drop"
+    ):
+        storage.room(2**40, 2**18)
+    monkeypatch.setattr(storage, "IN_MEMORY", 0)
+    cells = storage.room(5, 3)
+    assert isinstance(cells, np.memmap)
+    assert not cells.any()

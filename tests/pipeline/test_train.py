@@ -184,6 +184,18 @@ def test_a_backup_of_another_training_is_not_gone_on_with(
     _assert_same(_fit(data, backup=tmp_path).model, fitted.model)
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 but no more", b"no archive at all"])
+def test_a_damaged_backup_is_told_and_training_begins_anew(
+    content: bytes, data: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that was cut short stands in nobody's way."""
+    (tmp_path / "training.npz").write_bytes(content)
+    fitted = _fit(data, search=Search(epochs=1), backup=tmp_path)
+    assert len(fitted.curves["loss"]) == 1
+    assert "training.npz is damaged, training begins anew" in caplog.text
+    assert not (tmp_path / "training.npz").exists()
+
+
 def test_a_short_training_writes_no_backup(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
