@@ -47,7 +47,11 @@ class Data(Closed):
     features: tuple[str, ...] = Field(
         default=(), description="Columns to learn from; default: every one that has no other role."
     )
-    drop: tuple[str, ...] = Field(default=(), description="Columns to leave out.")
+    drop: tuple[str, ...] = Field(
+        default=(),
+        description="Columns to leave out. What is learned from is what a split by content hashes: another "
+        "choice of columns, or of their order in the file, is another split.",
+    )
     categorical: tuple[str, ...] = Field(
         default=(),
         description="Columns of numbers that are names of something, such as postal codes. Columns of "
@@ -58,7 +62,8 @@ class Data(Closed):
     )
     unknown: Literal["accept", "refuse"] = Field(
         default="accept",
-        description="Whether a served row may have a category that no training row had.",
+        description="Whether a served row may have a category that is not known: one that no training row "
+        "has, or one beyond the 1,000 most frequent of its column.",
     )
     encoding: str = Field(default="utf-8", description="Of a text file, as Python names it.")
     group: str = Field(
