@@ -88,15 +88,20 @@ def serve(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="Name of a served model.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a served model.")],
     file: Annotated[
         Path,
         typer.Argument(
-            help="Rows: .csv with a header, .json (a list of lists, or of objects), .npy or .npz (one "
-            "array, or `rows`)."
+            metavar="FILE",
+            help="Rows: a .csv or .tsv table as training reads it, maybe packed as .gz, whose header names "
+            "each feature of the model; .json (a list of objects, or of lists); .npy, or .npz (one array, "
+            "or `rows`).",
         ),
     ],
     address: _Address = _ADDRESS,
+    encoding: Annotated[
+        str, typer.Option(help="Of the texts in FILE, as Python names it: utf-8, latin-1, cp1252, utf-16.")
+    ] = "utf-8",
     version: Annotated[str, typer.Option(help="A number or an alias; empty: the champion.")] = "",
     policy: Annotated[
         list[str] | None,
@@ -108,20 +113,20 @@ def predict(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Ask a running service about rows, and print a table.
+    """Ask a running service about the rows of FILE, and print a table.
+
+    The fields of a table are parted by commas, semicolons, tabs or |, whichever its header has most of;
+    where it is no comma, numbers may have decimal commas. Columns may come in any order, and others are
+    left out. A field is missing where it is empty or one of the texts that stood for it in training.
 
     Example: ordinal-serving predict wine rows.csv --policy absolute --policy asymmetric
     """
-    from serving import show
+    from serving import rows_file, show
     from serving.client import Client
-    from serving.rows_file import read_rows
 
-    if not file.exists():  # before the service is asked for the inputs' types
-        from serving.errors import InvalidRequest
-
-        raise InvalidRequest("", f"{file}: no such file")
+    rows_file.check(file, encoding)  # before the service is asked for the inputs' types
     with Client(address) as client:
-        rows = read_rows(file, client.model(model, version).inputs)
+        rows = rows_file.read_rows(file, client.model(model, version).inputs, encoding)
         answer = client.predict(rows, model, version, policy or (), coverage, timeout=60)
     sys.stdout.write(show.as_json(answer) if json else show.as_table(answer))
 

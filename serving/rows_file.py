@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -13,35 +12,61 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from serving import cells, csv_file
+from serving.cells import shown
 from serving.errors import InvalidRequest
 from serving.model_info import Input
-from serving.quote import listed, quoted
+from serving.quote import listed
 
 Columns = dict[str, list[float] | list[str]]
 
 UNREADABLE = (ValueError, TypeError, EOFError, OverflowError, RecursionError, BadZipFile, zlib.error)
 """What NumPy, zipfile, json and csv raise on files that are not what they seem."""
 
-_BOOLEANS = {"true": 1.0, "false": 0.0}
+_ENDINGS = (*csv_file.ENDINGS, ".json", ".npy", ".npz")
 
 
-def read_rows(path: Path, inputs: Sequence[Input]) -> NDArray[Any] | Columns:
+def check(path: Path, encoding: str) -> None:
+    """Raise InvalidRequest where no service need be asked to know that a file cannot be read."""
+    try:
+        csv_file.check_encoding(encoding)
+    except ValueError as error:
+        raise InvalidRequest("", str(error)) from error
+    if not path.exists():
+        raise InvalidRequest("", f"{path}: no such file")
+    if path.name.lower().endswith(_ENDINGS):
+        return
+    known = f"rows are read from {', '.join(_ENDINGS[:-1])} and {_ENDINGS[-1]}"
+    if path.suffix.lower() == ".parquet":
+        raise InvalidRequest("", f"{path}: {known}, not from Parquet; save it as .csv")
+    raise InvalidRequest("", f"{path}: {known}, not from {path.suffix or 'no suffix'!r}")
+
+
+def read_rows(path: Path, inputs: Sequence[Input], encoding: str) -> NDArray[Any] | Columns:
     """Return the rows of a file in the dtypes of the model's inputs.
 
-    `.csv` has a header that names each feature, in any order and maybe with other columns between. Blanks
-    round the names and round numbers do not count, those in a category do. A number may also be `true` or
-    `false`, in any case; it is missing where its field is empty or one of the input's `missing_texts`.
+    `.csv` and `.tsv`, packed by gzip or not, are read as training reads them. Their header names each
+    feature, in any order and maybe with other columns between. Blanks round the names and round numbers do
+    not count, those in a category do. `cells.numbers` says what a number is; where the delimiter is no
+    comma, one may stand for the decimal point. A field is missing where it is empty or, but for blanks, one
+    of the input's `missing_texts`.
 
     `.json` is a list of rows: objects with a value for each feature and maybe others, or, where the model
     takes no categories, lists; `null` stands for a missing value. `.npy` holds an array, `.npz` one array
     or one called `rows`; neither holds categories.
 
+    Args:
+        path: Of the file, whose name ends as its kind does, in any case of letters.
+        inputs: Of the model.
+        encoding: Of the texts in it, as Python names it.
+
     Raises InvalidRequest where the file cannot be read, or its rows do not fit the inputs.
     """
+    check(path, encoding)
     try:
-        if path.suffix == ".csv":
-            return _of_csv(path, inputs)
-        rows = _read(path)
+        if path.name.lower().endswith(csv_file.ENDINGS):
+            return _of_csv(csv_file.read(path, encoding), inputs)
+        rows = _read(path, encoding)
         if isinstance(rows, list) and any(isinstance(row, dict) for row in rows):
             return _of_objects(rows, inputs)
         return _array(rows, inputs)
@@ -51,8 +76,8 @@ def read_rows(path: Path, inputs: Sequence[Input]) -> NDArray[Any] | Columns:
         raise InvalidRequest("", f"{path}: {error}") from error
 
 
-def _read(path: Path) -> Any:
-    match path.suffix:
+def _read(path: Path, encoding: str) -> Any:
+    match path.suffix.lower():
         case ".npy":
             return np.load(path, allow_pickle=False)
         case ".npz":
@@ -61,41 +86,29 @@ def _read(path: Path) -> Any:
                 if len(names) != 1 and "rows" not in names:
                     raise ValueError(f"must hold one array, or one called 'rows'; it holds {names}")
                 return archive["rows" if "rows" in names else names[0]]
-        case ".json":
-            rows = json.loads(path.read_text(encoding="utf-8-sig"))
-            if not isinstance(rows, list):
-                raise TypeError(f"must hold a list of rows, it holds {_shown(rows)}")
-            return rows
-        case other:
-            raise ValueError(
-                f"rows are read from .csv, .npy, .npz and .json, not from {other or 'no suffix'!r}"
-            )
+    rows = json.loads(csv_file.decoded(path.read_bytes(), encoding))
+    if not isinstance(rows, list):
+        raise TypeError(f"must hold a list of rows, it holds {shown(rows)}")
+    return rows
 
 
-def _of_csv(path: Path, inputs: Sequence[Input]) -> Columns:
+def _of_csv(file: csv_file.CsvFile, inputs: Sequence[Input]) -> Columns:
     features = _features(inputs, "to be named by a header")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            header, *rows = [line for line in reader if line] or [[]]
-        except csv.Error as error:
-            raise ValueError(f"line {reader.line_num}: {error}") from error
     # A name with blanks of its own is found as it is.
-    header = [name if name in features else name.strip() for name in header]
+    header = [name if name in features else name.strip() for name in file.names]
     missing = [feature for feature in features if feature not in header]
     if missing:
-        raise ValueError(f"its header must name every feature of the model; missing are {listed(missing)}")
+        raise ValueError(
+            f"its header must name every feature of the model; missing are {listed(missing)}, it names "
+            f"{listed(header)}"
+        )
     twice = [feature for feature in features if header.count(feature) > 1]
     if twice:
         raise ValueError(f"its header must name each feature once; it has more of {listed(twice)}")
-    for index, row in enumerate(rows):
-        if len(row) != len(header):
-            raise ValueError(
-                f"row {index} must have a field for each of {len(header)} columns, it has {len(row)}"
-            )
     at = {feature: header.index(feature) for feature in features}
+    commas = file.delimiter != ","
     return {
-        feature: _column([row[at[feature]] for row in rows], feature, spec)
+        feature: _column(file.column(at[feature]), feature, spec, commas)
         for feature, spec in features.items()
     }
 
@@ -104,7 +117,7 @@ def _of_objects(rows: Sequence[Any], inputs: Sequence[Input]) -> Columns:
     features = _features(inputs, "to be named by objects")
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise TypeError(f"row {index} must be an object, as others are, it is {_shown(row)}")
+            raise TypeError(f"row {index} must be an object, as others are, it is {shown(row)}")
         missing = [feature for feature in features if feature not in row]
         if missing:
             raise ValueError(
@@ -125,42 +138,12 @@ def _features(inputs: Sequence[Input], how: str) -> dict[str, Input]:
     return {feature: spec for spec in inputs for feature in spec.features}
 
 
-def _column(entries: Iterable[Any], feature: str, spec: Input) -> list[float] | list[str]:
+def _column(
+    entries: Sequence[Any], feature: str, spec: Input, commas: bool = False
+) -> list[float] | list[str]:
     if spec.dtype == "string":
-        return [_category(entry, feature, row) for row, entry in enumerate(entries)]
-    absent = frozenset(spec.missing_texts)
-    return [_number(entry, feature, row, absent) for row, entry in enumerate(entries)]
-
-
-def _category(entry: Any, feature: str, row: int) -> str:
-    if entry is None:
-        return ""
-    if not isinstance(entry, str):
-        raise TypeError(
-            f"row {row}, feature {feature!r}: a category must be a text or null, got {_shown(entry)}"
-        )
-    return entry
-
-
-def _number(entry: Any, feature: str, row: int, absent: frozenset[str]) -> float:
-    if entry is None:
-        return float("nan")
-    if isinstance(entry, (bool, int, float)):
-        return float(entry)
-    if not isinstance(entry, str):
-        raise TypeError(f"row {row}, feature {feature!r}: must be a number or null, got {_shown(entry)}")
-    text = entry.strip()
-    if not text or text in absent or entry in absent:
-        return float("nan")
-    try:
-        return _BOOLEANS[text.lower()] if text.lower() in _BOOLEANS else float(text)
-    except ValueError:
-        raise ValueError(f"row {row}, feature {feature!r}: must be a number, got {quoted(entry)}") from None
-
-
-def _shown(entry: Any) -> str:
-    """Return what came out of JSON as it stood there, cut where it is long."""
-    return quoted(json.dumps(entry, ensure_ascii=False))[1:-1]
+        return cells.categories(entries, feature, spec)
+    return cells.numbers(entries, feature, spec, commas)
 
 
 def _array(rows: Any, inputs: Sequence[Input]) -> NDArray[Any]:

@@ -57,7 +57,13 @@ def test_predict_reads_each_format(command, running, wine, rows, tmp_path, suffi
 
 BAD_FILES = {
     "missing.npy": (None, "no such file"),
-    "rows.txt": ("1,2", "rows are read from .csv, .npy, .npz and .json, not from '.txt'"),
+    "rows.txt": (
+        "1,2",
+        "rows are read from .csv, .tsv, .csv.gz, .tsv.gz, .json, .npy and .npz, not from '.txt'",
+    ),
+    "rows.Parquet": ("PAR1", "not from Parquet; save it as .csv"),
+    "rows.json.gz": ("[[1]]", "not from '.gz'"),
+    "rows": ("1,2", "not from 'no suffix'"),
     "rows.csv": ("a,b\n1,2", "the model's input 'image' has no features to be named by a header"),
     "text.npy": ("hello", "text.npy: "),
     "broken.json": ("[[1, 2", "broken.json: "),
@@ -142,7 +148,10 @@ BAD_TABLES = {
         "its header must name each feature once; it has more of ['pH']",
     ),
     "no number": (HEADER + "1,2,3,4\n1,much,3,4\n", "row 1, feature 'sugar': must be a number, got 'much'"),
-    "a comma for the point": (HEADER + '"1,5",2,3,4\n', "feature 'acidity': must be a number, got '1,5'"),
+    "a comma for the point": (
+        HEADER + '"1,5",2,3,4\n',
+        "feature 'acidity': must be a number, got '1,5'; write it with a decimal point",
+    ),
     "a blank": (HEADER + "1,2,3, \n", "must be finite; got nan at row 0, feature 'pH'"),
     "a blank within": (HEADER + "1,2,3,4 0\n", "row 0, feature 'pH': must be a number, got '4 0'"),
     "a column twice but for blanks": (
@@ -152,22 +161,20 @@ BAD_TABLES = {
     "infinity": (HEADER + "1,2,3,inf\n", "got inf at row 0, feature 'pH'"),
     "a column left out": (
         "pH,acidity,sugar\n1,2,3\n",
-        "its header must name every feature of the model; missing are ['alcohol']",
+        "its header must name every feature of the model; missing are ['alcohol'], it names "
+        "['pH', 'acidity', 'sugar']",
     ),
     "other names": ("a,b,c,d\n1,2,3,4\n", "missing are ['acidity', 'sugar', 'alcohol', 'pH']"),
     "no header": ("1,2,3,4\n", "its header must name every feature of the model"),
-    "empty": ("", "its header must name every feature of the model"),
+    "empty": ("", "rows.csv: is empty; its first line must name the columns"),
     "no rows": (HEADER, "at least one row, got 0"),
-    "an open quote": (HEADER + '1,2,3,"4\n', "line 2: unexpected end of data"),
-    "semicolons": (
-        HEADER.replace(",", ";") + "1;2;3;4\n",
-        "its header must name every feature of the model",
+    "an open quote": (HEADER + '1,2,3,"4\n', "row 0 begins a quotation mark that is never closed"),
+    "no utf-8": (
+        b"\xe4cidity,sugar\n1,2\n",
+        "rows.csv: line 1 is not utf-8 (byte 0xe4); save it as UTF-8, or give --encoding, such as latin-1",
     ),
-    "no utf-8": (b"\xe4cidity,sugar\n1,2\n", "rows.csv: 'utf-8' codec can't decode"),
-    "a number of 200,000 digits": (
-        HEADER + "1" * 200_000 + ",2,3,4\n",
-        "line 2: field larger than field limit",
-    ),
+    "a number of 200,000 digits": (HEADER + "1" * 200_000 + ",2,3,4\n", "got inf at row 0"),
+    "nan": (HEADER + "1,2,3,nan\n", "must be finite; got nan at row 0, feature 'pH'"),
 }
 
 
@@ -225,6 +232,11 @@ def test_predict_without_a_coverage_has_that_of_the_model(running, tmp_path, cap
         (["predict", "beer", "rows.json"], 2, "model 'beer' is not served"),
         (["predict", "wine", "rows.json", "--policy", "absolut"], 2, "did you mean 'absolute'?"),
         (["predict", "wine", "rows.json", "--address", "127.0.0.1:1"], 1, "127.0.0.1:1: "),
+        (
+            ["predict", "wine", "rows.json", "--encoding", "utf9", "--address", "127.0.0.1:1"],
+            2,
+            "--encoding must name one that Python knows, such as utf-8, latin-1 or cp1252, got 'utf9'",
+        ),
         (["health", "--address", "127.0.0.1:1"], 1, "no health from 127.0.0.1:1"),
     ],
 )

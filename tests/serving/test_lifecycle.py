@@ -1,6 +1,11 @@
 """From the first health check to the last request of a drain."""
 
+import os
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -68,10 +73,28 @@ def test_health_is_answered_while_the_model_runs(serving_of, make, tmp_path):
     """A long run occupies a thread, not the event loop."""
     made = make(tmp_path / "slow.onnx", slow=True)
     with serving_of(made.path) as server, grpc.insecure_channel(server.address) as channel:
-        running = slow_call(channel, loops=200_000)
+        with begun(os.getpid()):
+            running = slow_call(channel, loops=400_000)
         assert ask(channel) == Status.SERVING
         assert not running.done()
         assert running.result(timeout=30).rows == 1
+
+
+def computed(pid):
+    """Seconds of CPU that all threads of a process have used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def begun(pid) -> Iterator[None]:
+    """Start a slow call within: afterwards its run is going on, since an idle service uses no CPU."""
+    before = computed(pid)
+    yield
+    end = time.monotonic() + 30
+    while computed(pid) < before + 0.2:
+        assert time.monotonic() < end, "the run has not begun"
+        time.sleep(0.005)
 
 
 def slow_call(channel, loops):
@@ -105,8 +128,8 @@ def test_a_signal_drains(process, make, tmp_path, number):
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == Status.SERVING
         client.predict(np.zeros((1, 4)))  # so that it is connected when the drain begins
-        in_flight = slow_call(channel, loops=400_000)
-        assert ask(channel) == Status.SERVING  # on the same connection, so it came after the call
+        with begun(service.popen.pid):
+            in_flight = slow_call(channel, loops=400_000)
         service.popen.send_signal(number)
         assert next(watch).status == Status.NOT_SERVING
         with pytest.raises(StopIteration):
@@ -126,8 +149,8 @@ def test_a_run_past_its_grace_is_cut_off(serving_of, make, tmp_path):
         serving_of(made.path, grace=0.05) as server,
         grpc.insecure_channel(server.address) as channel,
     ):
-        in_flight = slow_call(channel, loops=200_000)
-        assert ask(channel) == Status.SERVING
+        with begun(os.getpid()):
+            in_flight = slow_call(channel, loops=200_000)
         server.do(server.server.drain())
         assert in_flight.exception(timeout=30).code() in (
             grpc.StatusCode.UNAVAILABLE,
@@ -152,8 +175,8 @@ def test_a_run_past_its_grace_does_not_hold_the_process(process, make, tmp_path)
     made = make(tmp_path / "slow.onnx", slow=True)
     service = process(made.path, "--pause", "0", "--grace", "0.1")
     with grpc.insecure_channel(service.address()) as channel:
-        endless = slow_call(channel, loops=2_000_000_000)
-        assert ask(channel) == Status.SERVING
+        with begun(service.popen.pid):
+            endless = slow_call(channel, loops=2_000_000_000)
         service.popen.send_signal(signal.SIGTERM)
         assert endless.exception(timeout=30) is not None
         assert service.end() == 0

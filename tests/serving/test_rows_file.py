@@ -32,7 +32,7 @@ def read(tmp_path):
 
     def read(name, content, *inputs):
         (tmp_path / name).write_text(content, encoding="utf-8", newline="")
-        return read_rows(tmp_path / name, inputs or BOTH)
+        return read_rows(tmp_path / name, inputs or BOTH, "utf-8")
 
     return read
 
@@ -78,8 +78,13 @@ def test_a_csv_has_numbers_and_categories(read):
         ("?", NAN),
         (" ? ", NAN),
         ("n/a", NAN),
+        ("+.5E+1", 5.0),
+        ("2.", 2.0),
         ("nan", NAN),
+        ("-NaN", NAN),
         ("inf", math.inf),
+        ("-Infinity", -math.inf),
+        ("1" * 200_000, math.inf),
     ],
 )
 def test_a_number_is_written_in_many_ways(read, text, number):
@@ -91,7 +96,10 @@ def test_a_number_is_written_in_many_ways(read, text, number):
         check_columns(read(name, content, NUMBERS), {"age": [0.0], "power": [number]})
 
 
-@pytest.mark.parametrize("text", ["yes", "N/A", "1,5", "1 5", "0x10", "t", "'1'"])
+@pytest.mark.parametrize(
+    "text",
+    ["yes", "N/A", "1,5", "1 5", "0x10", "t", "'1'", "1_000", "١٢", "１", "1e", ".", "--1"],
+)
 def test_what_is_no_number_is_refused(read, text):
     """A text for a missing value counts as it is written, and truth is not abbreviated."""
     with pytest.raises(InvalidRequest, match="row 1, feature 'power': must be a number, got ") as caught:
@@ -99,12 +107,25 @@ def test_what_is_no_number_is_refused(read, text):
     assert repr(text) in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [" blue ", " red", "red ", "", " ", "?", "true", "1", "1.0", "nan", "Red"])
+@pytest.mark.parametrize(
+    "text", [" blue ", " red", "red ", "", "?", "true", "1", "1.0", "1,5", "nan", "Red"]
+)
 def test_a_category_is_taken_as_it_stands(read, text):
-    """Blanks and capitals belong to it, and nothing is made a number or a missing value here."""
-    found = read("rows.csv", f"größe,fuel,colour,age,power\nklein,diesel,{text},1,1\n")
+    """Blanks and capitals belong to it, and nothing is made a number here."""
+    found = read("rows.csv", f'größe,fuel,colour,age,power\nklein,diesel,"{text}",1,1\n')
     assert found["colour"] == [text]
     row = {"größe": "klein", "fuel": "diesel", "colour": text, "age": 1, "power": 1}
+    assert read("rows.json", json.dumps([row])) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"), [(" ", ""), ("\t\u00a0", ""), ("?", "?"), (" ? ", ""), ("n/a ", "")]
+)
+def test_blanks_round_what_is_missing_do_not_count(read, text, missing):
+    """A category that is but for blanks a text for a missing value is sent as the empty text."""
+    found = read("rows.csv", f"größe,fuel,colour,age,power\nklein,{text},red,1,1\n")
+    assert found["fuel"] == [missing]
+    row = {"größe": "klein", "fuel": text, "colour": "red", "age": 1, "power": 1}
     assert read("rows.json", json.dumps([row])) == found
 
 
@@ -183,16 +204,16 @@ def test_an_array_holds_no_categories(tmp_path):
     with pytest.raises(
         InvalidRequest, match=r"takes categories, .*: give its rows as \.csv with a header, or"
     ):
-        read_rows(tmp_path / "rows.npy", BOTH)
+        read_rows(tmp_path / "rows.npy", BOTH, "utf-8")
 
 
 def test_arrays_are_read_for_numbers_alone(tmp_path):
     """As before: .npy, .npz, and lists in .json with null for a missing value."""
     np.save(tmp_path / "rows.npy", np.array([[1, 2], [3, 4]]))
     (tmp_path / "rows.json").write_text("[[1, null], [true, 4.5]]")
-    found = read_rows(tmp_path / "rows.npy", [NUMBERS])
+    found = read_rows(tmp_path / "rows.npy", [NUMBERS], "utf-8")
     assert (found.dtype, found.tolist()) == (np.float32, [[1, 2], [3, 4]])
-    found = read_rows(tmp_path / "rows.json", [NUMBERS])
+    found = read_rows(tmp_path / "rows.json", [NUMBERS], "utf-8")
     np.testing.assert_array_equal(found, np.array([[1, NAN], [1, 4.5]], np.float32))
 
 
