@@ -172,7 +172,7 @@ def draft(
     rows = sources.read(_config(source, {**given, "label": label, "drop": list(drop)}))
     counts = np.bincount(rows.labels[rows.labels >= 0], minlength=len(rows.label_texts))
     found = dict(zip(rows.label_texts, counts.tolist(), strict=True))
-    _check_labels(source, label, found)
+    _check_labels(source, label, found, rows)
     drop |= {column: why for column, why in _to_drop(rows).items() if column not in categorical}
     stem = Path(source).name.split(".")[0]
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:100] or "model"
@@ -198,8 +198,9 @@ def _seen_from(folder: Path, source: str) -> str:
     return f"./{beside}" if beside in BUILT_IN else beside
 
 
-def _check_labels(source: str, label: str, found: dict[str, int]) -> None:
+def _check_labels(source: str, label: str, found: dict[str, int], rows: Rows) -> None:
     where = f"column {label!r} of {source}" if label else source
+    empty = np.flatnonzero(rows.labels < 0)
     if len(found) < 2:
         raise InputError(
             f"{where} has {len(found)} label; there must be at least two; is --label another column?"
@@ -208,6 +209,12 @@ def _check_labels(source: str, label: str, found: dict[str, int]) -> None:
         raise InputError(
             f"{where} has {len(found)} different values, such as {', '.join(map(repr, list(found)[:3]))}: "
             "cut it into grades first, or give another column by --label"
+        )
+    if len(empty):
+        others = f", and so have {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise InputError(
+            f"{where} has no label in row {empty[0] + 1}{others}; leave out rows whose label is not known, "
+            "or give another column by --label"
         )
 
 

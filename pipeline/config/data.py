@@ -107,6 +107,13 @@ class Data(Closed):
                 before = roles.setdefault(column, role)
                 if column and before != role and {before, role} != {"group", "features"}:
                     raise ValueError(f"column {column!r} cannot be both {before} and {role}")
+        for column in self.categorical:
+            role = roles.get(column, "features") if column else "features"
+            if column not in self.features and (self.features or role != "features"):
+                raise ValueError(
+                    f"column {column!r} is in categorical, and not a feature"
+                    + (f": it is {role}" if role != "features" else "; name it in features too")
+                )
         if len(set(self.features)) != len(self.features):
             raise ValueError(f"a feature is named twice: {list(self.features)}")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -79,17 +80,24 @@ def _sentence(error: ValidationError) -> str:
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     *tables, last = [str(part) for part in first["loc"] if part != "[key]"] or [""]
     place = ".".join([*tables, last])
+    at = f"{place}: " if place else ""
+    came = first["input"]
     where = f"[{'.'.join(tables)}]" if tables else "the top level"
     match first["type"]:
         case "extra_forbidden":
             allowed = _fields_at(tables)
             return f"{where} has no key {last!r}{nearest(last, allowed)} (allowed: {', '.join(allowed)})"
+        case "missing" if last.isdecimal():
+            return f"{'.'.join(tables)}: must have {int(last) + 1} entries or more, got {came!r}"
         case "missing":
             return f"{where} needs the key {last!r}"
         case "value_error":  # of the models above, which say what came
-            return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+            return f"{at}{first['msg'].removeprefix('Value error, ')}"
+        case "tuple_type":
+            entry = json.dumps(came, ensure_ascii=False) if isinstance(came, str | int | float) else "…"
+            return f"{at}must be a list, such as [{entry}], got {came!r}"
         case _:
-            return f"{place}: {first['msg']}, got {first['input']!r}"
+            return f"{at}{first['msg']}, got {came!r}"
 
 
 def _fields_at(tables: list[str]) -> list[str]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.columns import Column, text_indices
+from pipeline.data.columns import Column
 from pipeline.data.encoding import MOST_CATEGORIES
+from pipeline.data.kinds import Seen, shown
 from pipeline.data.labels import Labels
 from pipeline.data.splits import Parts
 
@@ -41,7 +42,7 @@ def notes(
         parts: Which rows serve what.
     """
     yield from _few_rows(y, labels, parts)
-    yield from _duplicate_rows(content, y)
+    yield from _duplicate_rows(content, y, parts)
     if columns:
         table = np.asarray(cells, np.float32)
         held = _held(content, table)
@@ -86,15 +87,27 @@ def _few_rows(y: NDArray[np.int64], labels: Labels, parts: Parts) -> Iterator[st
             yield f"few rows of a label in {part}: {_some(few)}; what it says of that label is chance"
 
 
-def _duplicate_rows(content: NDArray[np.generic], y: NDArray[np.int64]) -> Iterator[str]:
+def _duplicate_rows(content: NDArray[np.generic], y: NDArray[np.int64], parts: Parts) -> Iterator[str]:
     rows = np.ascontiguousarray(content).reshape(len(content), -1)
     digests = np.fromiter((_number(row.tobytes()) for row in rows), np.uint64, len(rows))
     _, first, group = np.unique(digests, return_index=True, return_inverse=True)
     again = len(rows) - len(first)
     if again:
         apart = len(np.unique(group[y != y[first][group]]))
-        other = f"; {apart} sets of equal rows have labels that differ" if apart else ""
-        yield f"{again} rows repeat another one{other}; a split by content keeps equal rows in one part"
+        said = [
+            f"{again} rows repeat another one",
+            *([f"{apart} sets of equal rows have labels that differ"] if apart else []),
+        ]
+        of_part = np.concatenate([group[own] for own in vars(parts).values()])
+        which = np.repeat(np.arange(len(vars(parts))), [len(own) for own in vars(parts).values()])
+        in_parts = np.bincount(np.unique(np.stack([of_part, which]), axis=1)[0], minlength=len(first))
+        torn = int(np.count_nonzero(in_parts[of_part] > 1))
+        if torn:
+            said.append(
+                f"{torn} rows have an equal one in another part, so that scores tell of rows that were "
+                "learned from"
+            )
+        yield "; ".join(said)
 
 
 def _number(row: bytes) -> int:
@@ -159,26 +172,30 @@ def _giving_away(
     cells: NDArray[np.float32], columns: Sequence[Column], y: NDArray[np.int64]
 ) -> Iterator[str]:
     for place, column in enumerate(columns):
-        own = (
-            text_indices(cells[:, place], len(column.texts))
-            if column.texts is not None
-            else cells[:, place]
+        own, ordered = cells[:, place], column.texts is None
+        filled = ~np.isnan(own)
+        where = ""
+        if not _gives_away(own, y, ordered):
+            if filled.all() or 2 * np.count_nonzero(filled) < len(own):
+                continue
+            if not _gives_away(own[filled], y[filled], ordered):
+                continue
+            where = " where it is not empty"
+        yield (
+            f"column {column.name!r} tells the label of every row by itself{where}; if it is not known "
+            "before the label is, name it in data.drop"
         )
-        if _gives_away(own, y, ordered=column.texts is None):
-            yield (
-                f"column {column.name!r} tells the label of every row by itself; if it is not known before "
-                "the label is, name it in data.drop"
-            )
 
 
-def _gives_away(cells: NDArray[np.generic], y: NDArray[np.int64], ordered: bool) -> bool:
+def _gives_away(cells: NDArray[np.float32], y: NDArray[np.int64], ordered: bool) -> bool:
     """Return whether equal cells have equal labels, and that is no wonder of having few equal ones.
 
     It is none where cells repeat, five rows a value or more, or where each label is a range of numbers.
+    Empty cells, NaN, are equal ones.
     """
     by_cell = np.argsort(cells, kind="stable")
     own, of = cells[by_cell], y[by_cell]
-    same_cell = own[1:] == own[:-1]
+    same_cell = (own[1:] == own[:-1]) | np.isnan(own[:-1])  # NaN are last
     if np.any(same_cell & (of[1:] != of[:-1])):
         return False
     values = 1 + np.count_nonzero(~same_cell)
@@ -186,6 +203,56 @@ def _gives_away(cells: NDArray[np.generic], y: NDArray[np.int64], ordered: bool)
     found = len(np.unique(y))
     repeated = values * 5 <= len(y)
     return bool(found > 1 and (repeated or (ordered and ranges == found and len(y) >= 10 * found)))
+
+
+def decimal_commas(columns: Sequence[Seen]) -> Iterator[str]:
+    """Yield one sentence if numbers of a file are read with decimal commas.
+
+    Args:
+        columns: Of numbers, as the file has them.
+    """
+    for column in columns:
+        if column.comma:
+            row, cell = column.comma
+            others = [other for other in columns if "point" in other.first]
+            points = f", and with points in others, such as {others[0].name!r}" if others else ""
+            yield (
+                f"numbers are read with decimal commas{points}: {shown(cell)} in row {row} of column "
+                f"{column.name!r} is {cell.replace(',', '.')}"
+            )
+            return
+
+
+def mixed(columns: Sequence[Seen]) -> Iterator[str]:
+    """Yield one sentence if columns of categories hold numbers and words.
+
+    Args:
+        columns: Of categories, but for those that the config calls so.
+    """
+    found = [
+        f"{column.name!r} ({shown(column.word[1])} in row {column.word[0]})"
+        for column in columns
+        if column.word and column.numbers
+    ]
+    if found:
+        yield (
+            f"numbers and words make categories: {_some(found)}; name such columns in data.categorical, "
+            "or if a word is a slip, mend it or give it in data.missing"
+        )
+
+
+def padded(columns: Sequence[Column]) -> Iterator[str]:
+    """Yield one sentence if categories have blanks around them."""
+    found = [
+        f"{shown(text)} in {column.name!r}"
+        for column in columns
+        if (text := next((text for text in column.texts or () if text != text.strip()), None)) is not None
+    ]
+    if found:
+        yield (
+            f"categories with blanks around them are taken as they stand: {_some(found)}; rows that are "
+            "asked about must have them too"
+        )
 
 
 def _some(parts: Sequence[str]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipeline.config import Config
+from pipeline.data.columns import number
 from pipeline.data.parquet_file import ParquetFile
 from pipeline.data.text_file import TextFile
 from pipeline.errors import InputError, nearest
@@ -63,8 +65,6 @@ def plan(file: File, config: Config) -> Plan:
     dropped = {find("data.drop", name) for name in data.drop}
     group, time = find("data.group", data.group), find("data.time", data.time)
     weight, part = find("data.weight", data.weight), find("split.column", config.split.column)
-    for name in data.categorical:
-        find("data.categorical", name)
     if data.features:
         features = sorted(
             place for name in data.features if (place := find("data.features", name)) is not None
@@ -76,8 +76,17 @@ def plan(file: File, config: Config) -> Plan:
         raise InputError(
             f"{file.path} has no columns to learn from beside those of other roles: {_listed(list(at))}"
         )
-    if part in features:
-        raise InputError(f"column {file.names[part]!r} cannot be both in data.features and split.column")
+    categorical = {find("data.categorical", name) for name in data.categorical}
+    if part is not None:
+        for key, others in (
+            ("data.features", set(features)),
+            ("data.label", {label}),
+            ("data.weight", {weight}),
+            ("data.drop", dropped),
+            ("data.categorical", categorical),
+        ):
+            if part in others:
+                raise InputError(f"column {file.names[part]!r} cannot be both {key} and split.column")
     found = Plan(tuple(features), label, group, time, weight, part, _notes(file))
     if isinstance(file, ParquetFile):
         _refuse_types(file, found)
@@ -113,15 +122,23 @@ def _places(file: File) -> dict[str, int]:
 
 
 def _notes(file: File) -> tuple[str, ...]:
+    found = []
     unnamed = [str(place + 1) for place, name in enumerate(file.names) if not name]
-    if not unnamed:
-        return ()
-    which = (
-        f"column {unnamed[0]} has no name and is"
-        if len(unnamed) == 1
-        else f"columns {', '.join(unnamed)} have no name and are"
-    )
-    return (f"{which} left out",)
+    if unnamed:
+        which = (
+            f"column {unnamed[0]} has no name and is"
+            if len(unnamed) == 1
+            else f"columns {', '.join(unnamed)} have no name and are"
+        )
+        found.append(f"{which} left out")
+    named = [name for name in file.names if name]
+    numbers = [held for name in named if (held := number(name)) is not None]
+    falls = any(first >= second for first, second in pairwise(numbers))  # unlike wavelengths and counts
+    if isinstance(file, TextFile) and 2 * len(numbers) > len(named) and falls:
+        found.append(
+            f"columns are called {_listed(named, 5)}, which looks like a row; the first line must name them"
+        )
+    return tuple(found)
 
 
 def _listed(names: list[str], most: int = 12) -> str:

@@ -5,7 +5,7 @@ It is read twice, batch by batch: what a column of texts holds is known only aft
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.config import Config
-from pipeline.data import kinds, moments, parquet_file
+from pipeline.data import checks, kinds, moments, parquet_file
 from pipeline.data.columns import Column, number
 from pipeline.data.parquet_file import ParquetFile
 from pipeline.data.plan import File, Plan, plan
@@ -37,11 +37,20 @@ def read(path: Path, config: Config) -> Rows:
     parquet = path.suffix.lower() == ".parquet"
     file: File = ParquetFile.open(path) if parquet else TextFile.open(path, config.data.encoding)
     roles = plan(file, config)
-    table = _Table(file, roles, pa.array(sorted({"", *config.data.missing})))
-    numbers, rows = table.kinds(set(config.data.categorical))
-    if not rows:
+    table = _Table(file, roles, kinds.Missing(config.data.missing))
+    held = table.held(set(config.data.categorical))
+    if not held.rows:
         raise InputError(f"{path}: names its columns and has no rows")
-    return _Reading(table, numbers, rows, config).rows()
+    return _Reading(table, held, config).rows()
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What the first reading has found: which places hold numbers, how many rows there are, and notes."""
+
+    numbers: set[int]
+    rows: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class _Table:
 
     file: File
     plan: Plan
-    missing: pa.Array
+    missing: kinds.Missing
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
         """Yield the number of rows before each batch, and the batch."""
@@ -60,12 +69,8 @@ class _Table:
             yield start, cells
             start += len(arrays[0])
 
-    def present(self, cells: pa.Array) -> pa.Array:
-        """Return texts without blanks around them, null where they stand for a missing value."""
-        return kinds.present(cells, self.missing)
-
-    def kinds(self, categorical: set[str]) -> tuple[set[int], int]:
-        """Return the places of the columns that hold numbers, and how many rows there are."""
+    def held(self, categorical: set[str]) -> _Held:
+        """Read it for the first time; `categorical` columns are categories whatever they hold."""
         names, types, plan = self.file.names, self.file.types, self.plan
         named = {place for place in plan.features if names[place] in categorical}
         wanted = {*plan.features, plan.time, plan.weight} - named
@@ -78,7 +83,7 @@ class _Table:
         for start, batch in self.batches():
             rows = start + len(batch[plan.label])
             for place, column in seen.items():
-                column.add(self.present(batch[place]), start)
+                column.add(batch[place], self.missing, start)
         if plan.weight in seen:
             seen[plan.weight].refuse_texts("data.weight")
         numbers = {place for place in plan.places if types[place] in ("number", "moment")} - named
@@ -86,7 +91,12 @@ class _Table:
             dates = place == plan.time and "text" in column.first
             if not dates and column.is_number(self.file.delimiter):
                 numbers.add(place)
-        return numbers, rows
+        words = [column for place, column in seen.items() if place not in numbers and place != plan.time]
+        notes = (
+            *checks.decimal_commas([column for place, column in seen.items() if place in numbers]),
+            *checks.mixed(words),
+        )
+        return _Held(numbers, rows, notes)
 
 
 @dataclass
@@ -94,11 +104,17 @@ class _Texts:
     """The texts of a column of categories, each with a number, in the order in which they come."""
 
     place: dict[str, int] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)  # those that stood for a missing value, blanks and all
 
-    def indices(self, texts: pa.Array) -> NDArray[np.float64]:
-        """Return the numbers of some cells, NaN of null."""
+    def indices(self, texts: pa.Array, missing: Container[str] = ()) -> NDArray[np.float64]:
+        """Return the numbers of some cells, NaN of null and of texts that are `missing` but for blanks."""
         encoded = texts.dictionary_encode()
-        known = [self.place.setdefault(text, len(self.place)) for text in encoded.dictionary.to_pylist()]
+        found = encoded.dictionary.to_pylist()
+        absent = {text for text in found if text.strip() in missing}
+        self.missing |= absent
+        known = [
+            np.nan if text in absent else self.place.setdefault(text, len(self.place)) for text in found
+        ]
         own = np.array([*known, np.nan])
         return np.asarray(own[encoded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)])
 
@@ -106,12 +122,15 @@ class _Texts:
 class _Reading:
     """The second reading: cells are filled in batch by batch."""
 
-    def __init__(self, table: _Table, numbers: set[int], rows: int, config: Config) -> None:
+    def __init__(self, table: _Table, held: _Held, config: Config) -> None:
+        numbers, rows = held.numbers, held.rows
         self.table, self.numbers, self.config = table, numbers, config
+        self.notes = held.notes
         self.plan, names = table.plan, table.file.names
         self.names = names
         self.categories = {place: _Texts() for place in self.plan.features if place not in numbers}
         self.numeric = [place for place in self.plan.features if place in numbers]
+        self.at = {place: index for index, place in enumerate(self.plan.features)}
         self.label, self.label_texts = np.empty(rows, np.int64), _Texts()
         self.cells = room(rows, len(self.plan.features))
         self.group: list[str] = []
@@ -140,6 +159,7 @@ class _Reading:
             )
             for place in self.plan.features
         ]
+        missing = {text for category in self.categories.values() for text in category.missing}
         rows = Rows(
             self.cells,
             self.label,
@@ -147,20 +167,20 @@ class _Reading:
             tuple(columns),
             self.config.data.label,
             roles,
-            self.plan.notes,
-            self.config.data.missing,
+            (*self.plan.notes, *self.notes, *checks.padded(columns)),
+            tuple(dict.fromkeys((*self.config.data.missing, *sorted(missing - {""})))),
         )
         return _whole_labels(rows, self.config.data.labels)
 
     def _fill(self, start: int, batch: Batch) -> None:
         some = slice(start, start + len(batch[self.plan.label]))
-        at = self.plan.features.index
         for place, category in self.categories.items():
-            self.cells[some, at(place)] = category.indices(self._category(batch[place]))
+            texts = parquet_file.as_texts(batch[place])
+            self.cells[some, self.at[place]] = category.indices(texts, self.table.missing.texts)
         if self.numeric:
             numbers = np.stack([self._numbers(batch[place]) for place in self.numeric], axis=1)
             check(NUMBERS, numbers, [self.names[place] for place in self.numeric], start)
-            self.cells[some, [at(place) for place in self.numeric]] = numbers + 0.0  # -0.0 becomes 0.0
+            self.cells[some, [self.at[place] for place in self.numeric]] = numbers + 0.0  # -0.0 becomes 0.0
         if self.plan.weight is not None and self.weight is not None:
             weights = self._numbers(batch[self.plan.weight])
             check(WEIGHTS, weights[:, np.newaxis], [self.config.data.weight], start)
@@ -189,23 +209,18 @@ class _Reading:
     def _numbers(self, cells: pa.Array) -> NDArray[np.float64]:
         """Return cells of a column of numbers, NaN where there is none."""
         if pa.types.is_string(cells.type):
-            cells = kinds.as_numbers(self.table.present(cells))
+            numbers = self.table.missing.all_numbers(cells)
+            if numbers is not None:
+                return numbers
+            cells = kinds.as_numbers(self.table.missing.present(cells))
         else:
             cells = parquet_file.as_numbers(cells)
         return np.asarray(cells.to_numpy(zero_copy_only=False), np.float64)
 
-    def _category(self, cells: pa.Array) -> pa.Array:
-        """Return cells as texts, null where one stands for a missing value as it is, blanks included.
-
-        The artifact looks at the texts that it is given in the same way.
-        """
-        texts = parquet_file.as_texts(cells)
-        return pc.if_else(pc.is_in(texts, self.table.missing), pa.scalar(None, pa.string()), texts)
-
     def _texts(self, cells: pa.Array, but: tuple[str, ...] = ()) -> pa.Array:
         """Return cells as texts, null where they stand for a missing value, `but` for these."""
         texts = parquet_file.as_texts(cells)
-        empty = self.table.present(texts).is_null()
+        empty = self.table.missing.present(texts).is_null()
         if but:
             empty = pc.and_(empty, pc.invert(pc.is_in(texts, pa.array(but))))
         return pc.if_else(empty, pa.scalar(None, pa.string()), texts)

@@ -18,10 +18,14 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv as arrow
 
+from pipeline.data.columns import number
 from pipeline.data.parquet_file import CellType
 from pipeline.errors import InputError
 
 DELIMITERS = ",;\t|"
+_NAMED_DELIMITER = re.compile(
+    r'"?sep=([\t!#-/:-@\[-`{-~])"?(?:\r\n|\r|\n|$)', re.IGNORECASE
+)  # Excel's first line
 _BLOCK = 2**24  # bytes; no row may be longer
 _SHOWN = 60  # characters of a row, in messages
 _GZIP = b"\x1f\x8b"
@@ -44,13 +48,17 @@ _SIGNATURES = {
 
 @dataclass(frozen=True)
 class TextFile:
-    """A table of texts, whose first line names the columns; `delimiter` parts the fields of a row."""
+    """A table of texts, whose first line names the columns; `delimiter` parts the fields of a row.
+
+    A line `sep=;` before it, as Excel has it, names the delimiter.
+    """
 
     path: Path
     headers: tuple[str, ...]  # as they stand there
     delimiter: str
     encoding: str
     packed: bool  # by gzip, whatever the file is called
+    lines_before: int = 0  # the one that names the columns
 
     @classmethod
     def open(cls, path: Path, encoding: str) -> TextFile:
@@ -71,9 +79,11 @@ class TextFile:
             if start.startswith(signature) and not wide:
                 raise InputError(f"{path}: {what}")
         text = codecs.getincrementaldecoder(encoding)("replace").decode(start).removeprefix("\ufeff")
+        named = _NAMED_DELIMITER.match(text)
+        text = text[named.end() :] if named else text
         if not text.strip():
             raise InputError(f"{path}: is empty; its first line must name the columns")
-        delimiter = _delimiter(text)
+        delimiter = named[1] if named else _delimiter(text)
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         try:
             headers = next(line for line in lines if line)
@@ -81,8 +91,9 @@ class TextFile:
             raise InputError(
                 f"{path}: its first line names no columns ({error}); is a quotation mark never closed?"
             ) from error
-        found = cls(path, tuple(headers), delimiter, encoding, packed)
+        found = cls(path, tuple(headers), delimiter, encoding, packed, int(named is not None))
         found._refuse_what_is_no_text()
+        found._refuse_a_row()
         return found
 
     @cached_property
@@ -116,7 +127,12 @@ class TextFile:
             with arrow.open_csv(
                 pa.input_stream(str(self.path), compression="gzip" if self.packed else None),
                 # On threads the number of an uneven row would not be known.
-                arrow.ReadOptions(block_size=_BLOCK, use_threads=False, encoding=self.encoding),
+                arrow.ReadOptions(
+                    block_size=_BLOCK,
+                    use_threads=False,
+                    encoding=self.encoding,
+                    skip_rows=self.lines_before,
+                ),
                 arrow.ParseOptions(
                     delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=refuse
                 ),
@@ -147,6 +163,19 @@ class TextFile:
                 "save it as UTF-8, or give data.encoding, such as 'utf-16'"
             )
 
+    def _refuse_a_row(self) -> None:
+        """Raise InputError where the columns have numbers for names, but for those that are counted."""
+        numbers = [number(name) for name in self.names if name]
+        counted = len(numbers) > 2 and any(
+            numbers == list(range(first, first + len(numbers))) for first in (0, 1)
+        )
+        if numbers and None not in numbers and not counted:
+            line = self.delimiter.join(self.headers)
+            raise InputError(
+                f"{self.path}: its first line looks like a row: {line[:_SHOWN]!r}; "
+                "the first line must name the columns"
+            )
+
     def _reason(self, error: Exception, uneven: Sequence[arrow.InvalidRow]) -> str:
         """Say what Arrow found wrong."""
         if uneven:
@@ -167,8 +196,8 @@ class TextFile:
         elif row.actual_columns > row.expected_columns:
             advice = f"; a field that holds {self.delimiter!r} itself must stand in quotation marks"
         return (
-            f"row {row.number - 1} has {fields}, and the header names {row.expected_columns} columns: "
-            f"{text!r}{advice}"
+            f"row {row.number - 1 - self.lines_before} has {fields}, and the header names "
+            f"{row.expected_columns} columns: {text!r}{advice}"
         )
 
     def _where_no_text(self) -> str | None:

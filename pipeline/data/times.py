@@ -18,7 +18,8 @@ def cuts(roles: Roles, config: Split) -> NDArray[np.float64]:
     Those of the config; else those that leave the configured share of rows to each part, of which rows with
     the same time stay together.
 
-    Raises InputError where the config's are not rising, or are dates where times are numbers.
+    Raises InputError where the config's are not rising, or are dates where times are numbers, and where too
+    few times differ for the shares.
     """
     assert roles.time is not None
     if config.cuts:
@@ -31,7 +32,14 @@ def cuts(roles: Roles, config: Split) -> NDArray[np.float64]:
     shares = np.cumsum([config.test, config.calibration, config.validation])[::-1]
     ordered = np.sort(roles.time)
     begin = np.rint(len(ordered) * (1 - shares)).astype(int)
-    return np.asarray(ordered[np.minimum(begin, len(ordered) - 1)])
+    found = np.asarray(ordered[np.minimum(begin, len(ordered) - 1)])
+    if not (np.diff(found, prepend=ordered[0]) > 0).all():
+        raise InputError(
+            f"data.time: the shares of the split leave a part without rows, since {len(ordered)} rows have "
+            f"{len(np.unique(ordered))} different times, and rows of one time stay together; "
+            "give larger shares, or split.cuts"
+        )
+    return found
 
 
 def note(roles: Roles, config: Split) -> str | None:

@@ -54,7 +54,7 @@ def _as_parquet() -> bytes:
     return file.getvalue()
 
 
-def _texts(*kinds: str) -> list[str]:
+def _texts(*kinds: str | None) -> list[str | None]:
     """Return cells that are these, again and again."""
     return [kinds[i % len(kinds)] for i in range(ROWS)]
 
@@ -116,7 +116,17 @@ WORKS: dict[str, tuple[str | bytes, Sequence[object]]] = {
     ),
     "true and false": (_table(_texts("true", "False", "TRUE")), [*([1.0, 0.0, 1.0] * 40)]),
     "yes and no": (_table(_texts("yes", "no")), _texts("yes", "no")),
-    "true and 1": (_table(_texts("true", "1")), _texts("true", "1")),
+    "true and 1": (_table(_texts("true", "1", "false", "0")), [1.0, 1.0, 0.0, 0.0] * 30),
+    "true and 2": (_table(_texts("true", "2")), _texts("true", "2")),
+    "a delimiter that is named": ("sep=;\n" + BARE.replace(",", ";"), NUMBERS),
+    "a delimiter that is named, by Excel": (
+        "\ufeffsep=;\r\n" + _table(end="\r\n", header="a,;b;y", row="{a};{b};{y}").replace("a,", "a"),
+        NUMBERS,
+    ),
+    "another delimiter that is named": ("SEP=:\r" + _table(end="\r").replace(",", ":"), NUMBERS),
+    "columns that are counted": (_table(header="a,b,y,0,1,2,3", row="{a},{b},{y},9,5,5,7"), NUMBERS),
+    "gaps in blanks": (_table([" ?", "?", *NUMBERS[2:]]), [None, None, *NUMBERS[2:]]),
+    "gaps of a category in blanks": (_table(_texts(" ?", "NA ", " k")), _texts(None, None, " k")),
     "all missing": (_table([""] * ROWS), EMPTY),
     "missing in all ways": (
         _table(["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?", *NUMBERS[8:]]),
@@ -241,6 +251,19 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
         "column 'a' comes twice; every column needs a name of its own$",
     ),
     "a name twice but for blanks": (_table(header="a, a,y"), "column 'a' comes twice"),
+    "a named delimiter alone": ("sep=;\n", "is empty; its first line must name the columns$"),
+    "too few fields behind a named delimiter": (
+        "sep=,\n" + _table(instead={7: "1,2"}),
+        "row 7 has 2 fields, and the header names 3 columns: '1,2'$",
+    ),
+    "no header": (
+        BARE.partition("\n")[2],
+        "its first line looks like a row: '0.0,1,1'; the first line must name the columns$",
+    ),
+    "no header, but an index": (
+        _table(header=",5,7", row="{b},{a},{y}"),
+        "its first line looks like a row: ',5,7'; the first line must name the columns$",
+    ),
     "no names": (_table(header=",,"), "none of its columns has a name$"),
     "nothing beside the label": ("y\n1\n2\n3\n", "has no columns to learn from beside"),
     "byte 0 in a number": (_number_two("1\0"), HOLDS.format(r"'1\\x00'", 2)),
@@ -265,6 +288,14 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "text behind blank lines": (
         _table(instead={3: "", 5: "", 102: "oops,0,1"}),
         HOLDS.format("'oops'", 100),
+    ),
+    "thousands with commas among tabs": (
+        BARE.replace(",", "\t").replace("0.25\t", "1,234\t"),
+        r"^column 'a' has numbers with commas, '1,234' \(row 2\), and with points, '0.0' \(row 1\); write",
+    ),
+    "thousands alone with commas among tabs": (
+        _table(range(940, 1060)).replace(",", "\t").replace("1000\t", "1,000\t"),
+        r"^column 'a' has a number that may be 1000 or 1.000, '1,000' \(row 61\); write it with a point",
     ),
     "text and a truth value": (_number_two("true"), HOLDS.format("'true'", 2)),
 }

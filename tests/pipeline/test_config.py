@@ -265,6 +265,25 @@ def test_a_config_may_have_every_key_and_says_what_nothing_uses_yet(tmp_path: Pa
             r"no backbone is named 'mpl'; did you mean 'mlp'\? \(allowed: mlp, cnn",
         ),
         ('[model]\nbackbone = "nets:"\n', "no backbone is named 'nets:'"),
+        (
+            'label = "a"\ncategorical = ["b", "a"]\n',
+            "data: column 'a' is in categorical, and not a feature: it is label$",
+        ),
+        ('drop = ["a"]\ncategorical = ["a"]\n', "column 'a' is in categorical, .*: it is drop$"),
+        ('group = "a"\ncategorical = ["a"]\n', "column 'a' is in categorical, .*: it is group$"),
+        (
+            'features = ["a"]\ncategorical = ["b"]\n',
+            "column 'b' is in categorical, and not a feature; name it in features too$",
+        ),
+        (
+            "[split]\ncuts = [1, 2, 3]\n",
+            r"model.toml': split.cuts need data.time, the column that they cut$",
+        ),
+        ("image_size = [64]\n", r"data.image_size: must have 2 entries or more, got \[64\]$"),
+        ("image_size = []\n", r"data.image_size: must have .*, got \[\]$"),
+        ('drop = "c"\n', r"""data.drop: must be a list, such as \["c"\], got 'c'$"""),
+        ("[split]\ncuts = 5\n", r"split.cuts: must be a list, such as \[5\], got 5$"),
+        ("drop = { a = 1 }\n", r"data.drop: must be a list, such as \[…\], got \{'a': 1\}$"),
         ("image_size = [0, 8]\n", "data.image_size.0: Input should be greater than 0"),
     ],
 )
@@ -273,3 +292,9 @@ def test_columns_and_splits_that_cannot_be_are_named(text: str, message: str, tm
     with pytest.raises(InputError, match=message) as raised:
         load_config(_write(tmp_path, MINIMAL + text))
     assert "\n" not in str(raised.value)
+
+
+def test_a_feature_may_be_a_category_and_what_rows_belong_to(tmp_path: Path) -> None:
+    """A group is a feature where it is named as one."""
+    text = 'group = "a"\nfeatures = ["a", "b"]\ncategorical = ["a"]\n'
+    assert load_config(_write(tmp_path, MINIMAL + text)).data.categorical == ("a",)

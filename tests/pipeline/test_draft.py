@@ -124,6 +124,29 @@ def test_a_label_that_is_none_is_refused(labels: list[str], sentence: str, tmp_p
         draft(str(path))
 
 
+def test_rows_without_a_label_are_told(tmp_path: Path) -> None:
+    """As `validate` would, with the first of them and how many more there are."""
+    columns = _columns(["1", "2"])
+    columns["grade"][6] = None
+    sentence = (
+        "^column 'grade' of .* has no label in row 7; leave out rows whose label is not known, or give"
+    )
+    with pytest.raises(InputError, match=sentence):
+        draft(str(write_csv(tmp_path / "t.csv", columns)))
+    columns["grade"][8:10] = ["NA", " ?"]
+    with pytest.raises(InputError, match="has no label in row 7, and so have 2 more; leave out rows whose"):
+        draft(str(write_csv(tmp_path / "t.csv", columns)))
+
+
+def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:
+    """Its first row is not lost as names."""
+    (tmp_path / "t.csv").write_text("".join(f"{x},{i % 2}\n" for i, x in enumerate(X)), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=rf"looks like a row: '{X[0]},0'; the first line must name the col"
+    ):
+        draft(str(tmp_path / "t.csv"))
+
+
 def test_an_unknown_order_is_asked_for(tmp_path: Path) -> None:
     """The sentence has the option as it may be typed, and that is taken."""
     names = ["it's so, so", 'called "best"', "worse"]

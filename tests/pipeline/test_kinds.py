@@ -11,13 +11,13 @@ from pipeline.data import kinds
 from pipeline.data.columns import number
 from pipeline.errors import InputError
 
-MISSING = pa.array(["", "NA"])
+MISSING = kinds.Missing(["NA"])
 
 
 def _seen(*batches: list[str]) -> kinds.Seen:
     seen, start = kinds.Seen("a"), 0
     for batch in batches:
-        seen.add(kinds.present(pa.array(batch, pa.string()), MISSING), start)
+        seen.add(pa.array(batch, pa.string()), MISSING, start)
         start += len(batch)
     return seen
 
@@ -25,13 +25,17 @@ def _seen(*batches: list[str]) -> kinds.Seen:
 @pytest.mark.parametrize(
     ("cell", "kind"),
     [
-        ("3.5", "number"),
+        ("3", "number"),
+        ("3.5", "point"),
         ("-1e3", "number"),
         ("inf", "number"),
         ("nan", "number"),
         ("TRUE", "truth"),
         ("3,5", "comma"),
-        ("1,000", "comma"),
+        ("1,000", "thousands"),
+        ("0,125", "comma"),
+        ("12,3456", "comma"),
+        ("1,000,000", "grouped"),
         (",5", "comma"),
         ("1,000.5", "grouped"),
         ("1.000,5", "grouped"),
@@ -79,6 +83,10 @@ def test_a_number_is_what_arrow_reads_as_one(text: str) -> None:
         (["1,5", "2", ""], ";", [1.5, 2, None]),
         (["", " NA "], ",", [None, None]),
         ([" 7 ", "8"], ",", [7, 8]),
+        (["1", "TRUE", "0.0", "false", ""], ",", [1, 1, 0, 0, None]),
+        (["1,250", "2,5"], "\t", [1.25, 2.5]),
+        (["0,125", "0,250"], ";", [0.125, 0.25]),
+        (["0,125", "3", "1e3"], ";", [0.125, 3, 1000]),
     ],
 )
 def test_a_column_of_numbers_is_read_as_numbers(
@@ -86,7 +94,7 @@ def test_a_column_of_numbers_is_read_as_numbers(
 ) -> None:
     """Truth values are 0 and 1, a comma is a point where it is not the delimiter, blanks do not count."""
     assert _seen(cells).is_number(delimiter)
-    assert kinds.as_numbers(kinds.present(pa.array(cells), MISSING)).to_pylist() == numbers
+    assert kinds.as_numbers(MISSING.present(pa.array(cells))).to_pylist() == numbers
 
 
 def test_a_column_with_few_numbers_and_a_text_is_one_of_categories() -> None:
@@ -116,11 +124,57 @@ def test_the_first_row_of_a_kind_is_told_over_batches() -> None:
         (["1", "0,5"], ",", r"a number with a comma, '0,5' \(row 2\); write it with a point and without"),
         (["1.5", "1,000.5"], ",", r"a number with thousands separators, '1,000.5' \(row 2\)"),
         (["1,5", "1.000,5"], ";", r"a number with thousands separators, '1.000,5' \(row 2\)"),
+        (
+            ["500", "1,011", "1,499"],
+            "\t",
+            r"has a number that may be 1011 or 1.011, '1,011' \(row 2\); write it with a point and without",
+        ),
+        (
+            ["1.234", "2.000", "999,5"],
+            ";",
+            r"has numbers with commas, '999,5' \(row 3\), and with points, '1.234' \(row 1\); write all",
+        ),
+        (["1,250", "1.5"], "", r"with commas, '1,250' \(row 1\), and with points, '1.5' \(row 2\)"),
     ],
 )
 def test_numbers_that_may_mean_two_things_are_refused(
     cells: list[str], delimiter: str, sentence: str
 ) -> None:
-    """A comma among commas, and separators of thousands, are told with their row and what to do."""
-    with pytest.raises(InputError, match=sentence):
-        _seen(cells).is_number(delimiter)
+    """A comma among commas, and what may part thousands, are told with their row and what to do.
+
+    So they are whatever is read at once.
+    """
+    for seen in (_seen(cells), _seen(*([cell] for cell in cells))):
+        with pytest.raises(InputError, match=sentence):
+            seen.is_number(delimiter)
+
+
+@pytest.mark.parametrize(
+    ("cells", "numbers"),
+    [
+        (["1", "true", "2"], False),
+        (["0", "nan", "false"], False),
+        (["true", "yes"], False),
+        (["1", "1"], True),
+    ],
+)
+def test_truth_values_go_with_0_and_1_only(cells: list[str], numbers: bool) -> None:
+    """Among other numbers they are words, whatever is read at once."""
+    assert _seen(cells).is_number(",") is numbers
+    assert _seen(*([cell] for cell in cells)).is_number(",") is numbers
+
+
+@given(st.lists(st.sampled_from(["1", "-2.5", "1e400", "nan", "NA", "-999", "", " 3", "inf", "x", "1,5"])))
+def test_the_quick_look_sees_what_the_long_one_does(cells: list[str]) -> None:
+    """Where all cells are numbers as they stand, they are these numbers; else there is no quick answer."""
+    for missing in (MISSING, kinds.Missing(["-999"])):
+        found = missing.all_numbers(pa.array(cells, pa.string()))
+        plain = [
+            number(cell) for cell in cells if cell == cell.strip() and cell.strip() not in missing.texts
+        ]
+        assert found is None or (found.tolist() == plain and len(plain) == len(cells))
+
+
+def test_a_long_cell_is_cut_in_messages() -> None:
+    """A sentence stays readable."""
+    assert kinds.shown("x" * 100) == repr("x" * 60 + "…")

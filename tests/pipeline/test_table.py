@@ -176,7 +176,7 @@ def test_a_category_that_training_has_not_seen_is_unknown(tmp_path: Path) -> Non
     assert codes == [[1, 0, 1, 2, 0, 0, UNKNOWN, 2, 1], [1, 0, 1, 0, 1, 0, 1, UNKNOWN, UNKNOWN]]
     (_, texts) = data.inputs
     assert texts.categories == (("p", "q"), ("r", "s"))
-    assert texts.missing == ("a",)
+    assert texts.missing == ("a", "b")
     assert texts.unknown_allowed
     refused = _grown(tmp_path, "r.csv", columns, split={"column": "part"}, unknown="refuse")
     assert not refused.inputs[1].unknown_allowed
@@ -196,10 +196,33 @@ def test_what_the_artifact_is_given_is_what_was_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(raw["numeric"], np.array([[np.nan, 0], [1.5, 1], [2.5, 2]], np.float32))
 
 
-def test_a_category_is_missing_only_where_the_artifact_says_so_too(tmp_path: Path) -> None:
-    """A text with blanks around it is another text, in training as where it is served."""
-    columns: Columns = {"a": ["NA", " NA", "q"] * 40, "z": list(range(120)), "y": [1, 2] * 60}
-    assert column(_grown(tmp_path, "t.csv", columns), "a") == [None, " NA", "q"] * 40
+def test_a_gap_with_blanks_around_it_is_one_and_the_artifact_says_so_too(tmp_path: Path) -> None:
+    """The texts that occur stand beside those of the config, each once; other texts keep their blanks."""
+    columns: Columns = {
+        "a": ["NA", " NA", " q", "NA "] * 30,
+        "b": [" NA", " ", "\t?", "r"] * 30,
+        "z": list(range(120)),
+        "y": [1, 2] * 60,
+    }
+    data = _grown(tmp_path, "t.csv", columns, missing=["NA", "NA", "?"])
+    assert column(data, "a") == [None, None, " q", None] * 30
+    assert column(data, "b") == [None, None, None, "r"] * 30
+    assert data.missing_texts == ("NA", "?", "\t?", " ", " NA", "NA ")
+    assert data.inputs[1].missing_texts == data.missing_texts
+
+
+def test_a_gap_of_the_config_may_have_blanks_itself(tmp_path: Path) -> None:
+    """They do not count there either."""
+    columns: Columns = {
+        "a": ["-", " - ", "q"] * 40,
+        "x": ["-", 1, 2] * 40,
+        "z": list(range(120)),
+        "y": [1, 2] * 60,
+    }
+    data = _grown(tmp_path, "t.csv", columns, missing=[" - "])
+    assert column(data, "a") == [None, None, "q"] * 40
+    assert column(data, "x") == [None, 1, 2] * 40
+    assert data.missing_texts == (" - ", "-")
 
 
 def test_rare_categories_beyond_the_cap_are_unknown(
@@ -301,7 +324,19 @@ def test_features_are_those_of_the_config_in_the_order_of_the_file(tmp_path: Pat
         (
             {"features": ["who", "number"]},
             {"column": "who"},
-            "^column 'who' cannot be both in data.features and split.column$",
+            "^column 'who' cannot be both data.features and split.column$",
+        ),
+        ({}, {"column": "y"}, "^column 'y' cannot be both data.label and split.column$"),
+        (
+            {"weight": "who"},
+            {"column": "who"},
+            "^column 'who' cannot be both data.weight and split.column$",
+        ),
+        ({"drop": ["who"]}, {"column": "who"}, "^column 'who' cannot be both data.drop and split.column$"),
+        (
+            {"categorical": ["who"]},
+            {"column": "who"},
+            "^column 'who' cannot be both data.categorical and split.column$",
         ),
     ],
 )
