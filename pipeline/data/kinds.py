@@ -52,7 +52,8 @@ class Missing:
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts = frozenset({"", *(text.strip() for text in texts)})
         self._array = pa.array(sorted(self.texts))
-        self._some_are_numbers = any(number(text) == number(text) is not None for text in self.texts)
+        numbers = [held for text in self.texts if (held := number(text)) is not None]
+        self._some_are_numbers = not np.isnan(numbers).all()
 
     def present(self, texts: pa.Array) -> pa.Array:
         """Return texts without blanks around them, null where they stand for a missing value."""
