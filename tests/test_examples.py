@@ -67,6 +67,7 @@ def _stored(path: Path) -> tuple[str, ...]:
     return (f'tracking.uri="sqlite:///{path / "mlflow.db"}"',)
 
 
+@pytest.mark.slow
 def test_cars(root: Path, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Categories as texts: raw rows in, one of four grades out."""
     monkeypatch.chdir(tmp_path)

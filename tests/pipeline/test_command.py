@@ -39,7 +39,11 @@ DIGITS = 'name = "digits"\n[data]\nsource = "digits"\n'
         ('name = "t"\n[data]\nsource = "none.npz"\n', "'none.npz' cannot be read: No such file"),
         (DIGITS + 'labels = ["0", "1", "2"]\n', "label '3' is not one of ['0', '1', '2'] (row 4)"),
         (DIGITS + '[search]\nlosses = ["expected_valu"]\n', "did you mean 'expected_value'?"),
-        (DIGITS + '[tracking]\nuri = "sqlite:////proc/none/mlflow.db"\n', "cannot be used"),
+        pytest.param(
+            DIGITS + '[tracking]\nuri = "sqlite:////proc/none/mlflow.db"\n',
+            "cannot be used",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["mistyped key", "missing file", "label outside the order", "unknown loss", "unusable store"],
 )

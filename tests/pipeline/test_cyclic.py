@@ -68,7 +68,15 @@ def _trained(y: NDArray[np.int64], topology: Topology, loss: str) -> NDArray[np.
     return np.asarray(np.exp(model(features)))
 
 
-@pytest.mark.parametrize("loss", ["rps", "expected_value", "distance_penalty", "cumulative_cross_entropy"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "rps",
+        "expected_value",
+        pytest.param("distance_penalty", marks=pytest.mark.slow),
+        pytest.param("cumulative_cross_entropy", marks=pytest.mark.slow),
+    ],
+)
 def test_turning_the_labels_turns_what_is_learned(loss: str) -> None:
     """Trained on labels three further round, the probabilities are three further round as well."""
     _, y = _planted(400, seed=1)

@@ -64,6 +64,7 @@ def test_where_nobody_can_be_asked_it_says_what_to_give(folder: Path) -> None:
     assert "120 rows with 3 labels in column 'taste'" in given.stderr
 
 
+@pytest.mark.slow
 def test_what_init_writes_is_valid_and_validate_shows_it(folder: Path) -> None:
     """Labels by part, columns with what they hold, warnings and trials, before any training."""
     _run("init", "cheese.csv", "--labels", "bland,fine,superb", folder=folder)
