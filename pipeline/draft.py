@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from pipeline import orders
 from pipeline.config import BUILT_IN, MISSING, Config
 from pipeline.data import checks, sources
+from pipeline.data.columns import Column
 from pipeline.data.parquet_file import ParquetFile
 from pipeline.data.plan import File
 from pipeline.data.rows import Rows
@@ -85,7 +87,7 @@ class Draft:
         if self.order is None:
             raise InputError(
                 f"nothing says in which order the labels {', '.join(map(repr, self.found))} are: "
-                f"give it, lowest first, as in --labels {shlex.quote(_with_commas(self.found))}"
+                f"put these in theirs, lowest first, as in --labels {shlex.quote(_with_commas(self.found))}"
             )
         labels = ", ".join(_text(name) for name in self.order.names)
         profile = "cyclic" if self.order.cyclic else "absolute"
@@ -227,8 +229,16 @@ def _to_drop(rows: Rows) -> dict[str, str]:
         if empty.all() or (own == own[0]).all():
             found[column.name] = "always the same"
         elif column.texts is not None and checks.names_rows(int(np.count_nonzero(~empty)), column):
-            found[column.name] = "names rows"
+            found[column.name] = "dates; data.time would split by it" if _dates(column) else "names rows"
     return found
+
+
+def _dates(column: Column) -> bool:
+    """Return whether texts are dates; the first twenty tell."""
+    try:
+        return all(datetime.fromisoformat(text) for text in (column.texts or ())[:20])
+    except ValueError:
+        return False
 
 
 def _text(text: str) -> str:

@@ -224,16 +224,16 @@ def decimal_commas(columns: Sequence[Seen]) -> Iterator[str]:
 
 
 def mixed(columns: Sequence[Seen]) -> Iterator[str]:
-    """Yield one sentence if columns of categories hold numbers and words.
+    """Yield one sentence if columns of categories hold numbers, or true and false, and words.
 
     Args:
         columns: Of categories, but for those that the config calls so.
     """
-    found = [
-        f"{column.name!r} ({shown(column.word[1])} in row {column.word[0]})"
-        for column in columns
-        if column.word and column.numbers
-    ]
+    found = []
+    for column in columns:
+        word = column.first.get("text", column.word)
+        if word and (column.numbers or {"truth", "text"} <= set(column.first)):
+            found.append(f"{column.name!r} ({shown(word[1])} in row {word[0]})")
     if found:
         yield (
             f"numbers and words make categories: {_some(found)}; name such columns in data.categorical, "

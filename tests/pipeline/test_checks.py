@@ -257,3 +257,12 @@ def test_real_tables_raise_no_false_alarm(root: Path, name: str) -> None:
             "-2147483648 often stands for a missing value",
         ]
         assert f"and {len(copies) - 5} more" in others[0]
+
+
+def test_a_word_among_truth_values_is_told(tmp_path: Path) -> None:
+    """A slip in a column of true and false makes it one of categories, and that is said."""
+    cells = ["true", "false"] * 60
+    cells[6] = "maybe"
+    path = write_csv(tmp_path / "t.csv", {"x": list(range(120)), "old": cells, "y": [0, 1, 1] * 40})
+    (note,) = [one for one in load_table(path).notes if "make categories" in one]
+    assert "'old' ('maybe' in row 7)" in note

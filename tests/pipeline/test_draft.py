@@ -272,7 +272,7 @@ def test_init_writes_a_config_and_says_what_is_next(
     assert out == ""
     assert said == (
         "ordinal-pipeline: nothing says in which order the labels 'red', 'green', 'blue' are: "
-        "give it, lowest first, as in --labels red,green,blue\n"
+        "put these in theirs, lowest first, as in --labels red,green,blue\n"
     )
     assert not (tmp_path / "rows.toml").exists()
     assert _main(monkeypatch, "init", "rows.csv", "--labels", "blue, green, red") == 0
@@ -297,3 +297,10 @@ def test_what_init_is_told_of_columns_stands_in_the_config(tmp_path: Path) -> No
     assert np.isnan(load(config).cells[0, 0])
     draft(source, categorical=["x"]).write(tmp_path / "categorical.toml")
     assert load(load_config(tmp_path / "categorical.toml")).inputs[0].name == "categorical"
+
+
+def test_a_column_of_dates_is_called_one(tmp_path: Path) -> None:
+    """It names no rows, and the comment says what it is good for."""
+    days = [f"2025-{1 + row % 12:02}-{1 + row // 12 % 28:02}" for row in range(ROWS)]
+    path = write_csv(tmp_path / "t.csv", _columns(["low", "high"], day=days))
+    assert 'drop = ["day"]  # day: dates; data.time would split by it' in draft(str(path)).toml()
