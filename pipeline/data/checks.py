@@ -215,10 +215,13 @@ def decimal_commas(columns: Sequence[Seen]) -> Iterator[str]:
         if column.comma:
             row, cell = column.comma
             others = [other for other in columns if "point" in other.first]
-            points = f", and with points in others, such as {others[0].name!r}" if others else ""
+            points = ""
+            if others:
+                at, other = others[0].first["point"]
+                points = f"; a point is one too, {shown(other)} in row {at} of {others[0].name!r}"
             yield (
-                f"numbers are read with decimal commas{points}: {shown(cell)} in row {row} of column "
-                f"{column.name!r} is {cell.replace(',', '.')}"
+                f"numbers are read with decimal commas: {shown(cell)} in row {row} of {column.name!r} is "
+                f"{cell.replace(',', '.')}{points}"
             )
             return
 

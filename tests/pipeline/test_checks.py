@@ -161,13 +161,14 @@ def test_decimal_commas_are_told_once(tmp_path: Path) -> None:
     text = write_csv(tmp_path / "t.csv", CLEAN).read_text(encoding="utf-8").replace(",", ";")
     (tmp_path / "t.csv").write_text(text.replace(".", ","), encoding="utf-8")
     shown = str(CLEAN["length"][0])
-    as_read = f": '{shown.replace('.', ',')}' in row 1 of column 'length' is {shown}"
+    as_read = f": '{shown.replace('.', ',')}' in row 1 of 'length' is {shown}"
     assert load_table(tmp_path / "t.csv").notes == (f"numbers are read with decimal commas{as_read}",)
     lines = [line.split(";") for line in text.splitlines()]
+    width = lines[1][lines[0].index("width")]
     mixed = "\n".join(";".join([line[0].replace(".", ","), *line[1:]]) for line in lines)
     (tmp_path / "t.csv").write_text(mixed, encoding="utf-8")
     assert load_table(tmp_path / "t.csv").notes == (
-        f"numbers are read with decimal commas, and with points in others, such as 'width'{as_read}",
+        f"numbers are read with decimal commas{as_read}; a point is one too, {width!r} in row 1 of 'width'",
     )
 
 
