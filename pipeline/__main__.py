@@ -24,6 +24,13 @@ app = typer.Typer(
 )
 
 
+ConfigFile = Annotated[Path, typer.Argument(help="The TOML file of the model.", show_default=False)]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as search.epochs=50."),
+]
+
+
 @app.command()
 def init(
     source: Annotated[
@@ -83,11 +90,8 @@ def init(
 
 @app.command()
 def validate(
-    config: Annotated[Path, typer.Argument(help="The TOML file of the model.", show_default=False)],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as search.epochs=50."),
-    ] = None,
+    config: ConfigFile,
+    changes: Changes = None,
 ) -> None:
     """Check a config and its data as retrain does, without training.
 
@@ -121,11 +125,8 @@ def validate(
 
 @app.command()
 def retrain(
-    config: Annotated[Path, typer.Argument(help="The TOML file of the model.", show_default=False)],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as search.epochs=50."),
-    ] = None,
+    config: ConfigFile,
+    changes: Changes = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="End with one JSON object on the standard output.")
     ] = False,

@@ -76,13 +76,17 @@ class Missing:
 
 @dataclass
 class Seen:
-    """What a column of texts has held so far."""
+    """What a column of texts has held so far.
+
+    Attributes:
+        name: Of the column.
+        first: Of each kind but "number", the first row, from 1, and its cell.
+        numbers: Some of the numbers.
+    """
 
     name: str
-    first: dict[Kind, tuple[int, str]] = field(
-        default_factory=dict
-    )  # row, from 1, and cell; but of "number"
-    numbers: set[str] = field(default_factory=set)  # some of them
+    first: dict[Kind, tuple[int, str]] = field(default_factory=dict)
+    numbers: set[str] = field(default_factory=set)
 
     def add(self, texts: pa.Array, missing: Missing, start: int) -> None:
         """Look at the cells of more rows; `start` is the number of rows before them."""

@@ -23,9 +23,8 @@ from pipeline.data.parquet_file import CellType
 from pipeline.errors import InputError
 
 DELIMITERS = ",;\t|"
-_NAMED_DELIMITER = re.compile(
-    r'"?sep=([\t!#-/:-@\[-`{-~])"?(?:\r\n|\r|\n|$)', re.IGNORECASE
-)  # Excel's first line
+# Excel's first line
+_NAMED_DELIMITER = re.compile(r'"?sep=([\t!#-/:-@\[-`{-~])"?(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _BLOCK = 2**24  # bytes; no row may be longer
 _SHOWN = 60  # characters of a row, in messages
 _GZIP = b"\x1f\x8b"

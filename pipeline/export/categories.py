@@ -71,9 +71,8 @@ def _together(
     coded: str,
 ) -> list[onnx.NodeProto]:
     """Return three nodes: the place of each text among all, and from there its code in the column."""
-    table = np.full(
-        (len(by_column), len(texts) + 1), UNKNOWN, np.float32
-    )  # the last for what is none of them
+    # One more than there are texts, for what is none of them.
+    table = np.full((len(by_column), len(texts) + 1), UNKNOWN, np.float32)
     for column, codes in enumerate(by_column):
         table[column, :-1] = [codes.get(text, UNKNOWN) for text in texts]
     begin = np.arange(len(by_column), dtype=np.int64) * table.shape[1]

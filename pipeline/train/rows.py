@@ -9,10 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import Dataset
+from pipeline.data import Dataset, storage
 
-IN_MEMORY = 2**30
-"""Bytes; of more features than that no copy is made, their rows are read batch by batch."""
 BLOCK = 1024
 WINDOW = 64
 """Rows from a file are shuffled among those of as many blocks of neighbours: reading each from another
@@ -47,7 +45,7 @@ class Part:
     def streamed(self) -> bool:
         """Whether rows stay where they are until a batch needs them."""
         features = self.data.features
-        return isinstance(features, np.memmap) or features.nbytes > IN_MEMORY
+        return isinstance(features, np.memmap) or features.nbytes > storage.IN_MEMORY
 
     def take(self, places: NDArray[np.integer] | slice) -> tuple[NDArray[np.generic], ...]:
         """Return `(batch, …)` features, `(batch,)` labels and, where there are some, `(batch,)` weights.

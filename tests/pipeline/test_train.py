@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline import ensemble, losses, models, train
 from pipeline.config import Config, Model, Named, Search
-from pipeline.data import Dataset
+from pipeline.data import Dataset, storage
 from pipeline.errors import Diverged
 from pipeline.train import backup as backups
 from pipeline.train import precision, rows
@@ -317,7 +317,7 @@ def test_a_file_is_read_batch_by_batch(
     """Nothing larger is ever taken from it, and the network is as good as from memory."""
     taken = []
     take = Part.take
-    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    monkeypatch.setattr(storage, "IN_MEMORY", 0)
     monkeypatch.setattr(
         Part, "take", lambda self, places: taken.append(len(found := take(self, places))) or found
     )
