@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _DEFAULTS = {
     # Nothing leaves the machine unasked.
@@ -17,6 +19,9 @@ _DEFAULTS = {
     # We state the packages that a model needs; MLflow's guessing takes tens of seconds.
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+    # Nor does it write among what our commands write.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "KERAS_BACKEND": "tensorflow",
     # Above INFO and WARNING: TensorFlow greets with pages about the CPU.
     "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -29,23 +34,18 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
 
 
-def import_tensorflow() -> int:
-    """Import TensorFlow and look for GPUs without its start-up chatter; return how many GPUs it sees.
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what native libraries write to the standard error stream, before any log level applies.
 
-    Its native libraries write to the standard error stream before any log level applies. What they
-    wrote is shown where the import fails.
+    It is shown where an error passes.
     """
-    prepare()
     sys.stderr.flush()
     shown = os.dup(2)
     with tempfile.TemporaryFile() as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            # Each trial is a network of its own and has to be traced; the warning means loops that needn't.
-            logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
-            return len(tf.config.list_physical_devices("GPU"))
+            yield
         except BaseException:
             chatter.seek(0)
             os.write(shown, chatter.read())
@@ -53,3 +53,36 @@ def import_tensorflow() -> int:
         finally:
             os.dup2(shown, 2)
             os.close(shown)
+
+
+def import_tensorflow(*, use: bool = True) -> None:
+    """Import TensorFlow without its start-up chatter; without `use` its devices are not touched yet."""
+    prepare()
+    with quiet():
+        import tensorflow as tf
+
+        if use:
+            tf.config.list_physical_devices("GPU")
+
+    # Each trial is a network of its own and has to be traced; the warning means loops that needn't.
+    logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
+
+
+def take_devices(place: int, threads: int) -> int:
+    """Let TensorFlow use so many threads and, where there are GPUs, one of them; return how many there are.
+
+    Args:
+        place: Of this process among those that train; they take the GPUs in turn.
+        threads: 0 for as many as TensorFlow likes.
+    """
+    with quiet():
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        if gpus:
+            mine = gpus[place % len(gpus)]
+            tf.config.set_visible_devices(mine, "GPU")
+            tf.config.experimental.set_memory_growth(mine, True)  # others may train on it too
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return len(gpus)

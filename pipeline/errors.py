@@ -1,9 +1,15 @@
 """What can go wrong in the pipeline.
 
 PipelineError
-├── InputError    the user's config or data is wrong: says where, what must hold, what came
-├── Diverged      a training ended in numbers that are not finite
-└── ExportError   the exported file does not say what the Keras model says
+├── InputError      the user's config or data is wrong: says where, what must hold, what came
+├── Diverged        a training ended in numbers that are not finite
+├── Stopped         a training was ended before its end
+│   ├── Pruned      since it did not look promising
+│   └── OutOfTime   since search.seconds were over
+├── Died            the process of a training is gone
+├── ExportError     the exported file does not say what the Keras model says
+├── StoreError      MLflow's store cannot be used any more
+└── PromotionError  the alias has not moved, or was put back
 """
 
 from __future__ import annotations
@@ -24,8 +30,32 @@ class Diverged(PipelineError):
     """A trained network answers with numbers that are not finite; the other trials go on."""
 
 
+class Stopped(PipelineError):
+    """A training was ended before its end; the other trials go on."""
+
+
+class Pruned(Stopped):
+    """It did not look promising."""
+
+
+class OutOfTime(Stopped):
+    """The seconds of all trials were over."""
+
+
+class Died(PipelineError):
+    """The process of a training ended by itself, for want of memory, say; the other trials go on."""
+
+
 class ExportError(PipelineError):
     """The exported graph cannot be trusted; nothing is registered."""
+
+
+class StoreError(PipelineError):
+    """MLflow's store failed while it was used: full, read-only, gone; what it has is whole."""
+
+
+class PromotionError(PipelineError):
+    """A version did not become the champion; the message says why, and which one is."""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -1,9 +1,11 @@
-"""The configuration of one model: `models.py`, `data.py` and `decision.py`, read by `reading.py`."""
+"""The configuration of one model: `models.py` and what it holds, read by `reading.py`."""
 
 from pipeline.config.data import BUILT_IN, MISSING, Data, Split
 from pipeline.config.decision import BuiltInProfile, Decision, IntervalKind, Profile
-from pipeline.config.models import Config, Gate, Model, Named, Search, Tracking
+from pipeline.config.gate import Gate
+from pipeline.config.models import Config, Model, Named, Search, Tracking
 from pipeline.config.reading import load_config
+from pipeline.config.space import Range, Space
 
 __all__ = [
     "BUILT_IN",
@@ -17,7 +19,9 @@ __all__ = [
     "Model",
     "Named",
     "Profile",
+    "Range",
     "Search",
+    "Space",
     "Split",
     "Tracking",
     "load_config",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -9,18 +10,21 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
 from pipeline.config.data import Data, Split
 from pipeline.config.decision import Decision
-from pipeline.config.fields import Closed, Name, Share
+from pipeline.config.fields import Closed, Name
+from pipeline.config.gate import Gate
+from pipeline.config.space import Range, Space
 from pipeline.errors import nearest
 
 
 class Named(BaseModel):
-    """A loss or a head by name; every further key is a parameter of it."""
+    """A loss or a head by name; every further key is a parameter of it, or a range of one."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -31,13 +35,29 @@ class Named(BaseModel):
         """The parameters, without the name."""
         return dict(self.model_extra or {})
 
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Those parameters whose value the search chooses."""
+        return {key: value for key, value in self.parameters.items() if isinstance(value, Range)}
+
+    def chosen(self, values: Mapping[str, Any]) -> Named:
+        """Return the same with other values of some parameters."""
+        return Named(name=self.name, **{**self.parameters, **values})
+
     def __str__(self) -> str:
-        given = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
+        given = ", ".join(f"{key}={shown(value)}" for key, value in self.parameters.items())
         return f"{self.name}({given})" if given else self.name
 
 
+def shown(value: object) -> str:
+    """Return a value as titles show it: a number that was drawn has too many digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _named(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"name": value}
+    return {key: Range.of(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 Spec = Annotated[Named, BeforeValidator(_named)]
@@ -111,7 +131,22 @@ class Search(Closed):
     )
     trials: Annotated[int, Field(gt=0, le=100_000)] = Field(
         default=6,
-        description="Number of trainings: each loss on each head with one seed, then again with the next.",
+        description="Number of trainings. Each loss is tried on each head once, whatever the sampler.",
+    )
+    sampler: Literal["grid", "tpe", "random"] | None = Field(
+        default=None,
+        description="What is tried after that: 'grid' the same again with the next seed; 'tpe' what looks "
+        "best by Optuna's tree-structured Parzen estimator, 'random' anything, of losses, heads and all "
+        "ranges. Default: 'tpe' where something has a range, else 'grid'.",
+    )
+    space: Space = Field(
+        default=Space(), description="Ranges of what else a trial may differ in, see below."
+    )
+    pruning: Literal["median", "none"] = Field(
+        default="median",
+        description="'median' ends a trial whose best realised validation cost, uncalibrated, is above the "
+        "median of the other trials' at the same epoch; not before five trials have ended and "
+        "`patience` epochs have passed.",
     )
     ensemble: Annotated[int, Field(gt=0)] = Field(
         default=1, description="How many of the best trials answer together, in one artifact."
@@ -127,16 +162,46 @@ class Search(Closed):
     )
     seconds: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
-        description="No trial begins once so many seconds have passed since the first; default: no limit.",
+        description="Of all trials together; those that are not done by then are ended. Default: no limit.",
     )
     workers: Annotated[int, Field(gt=0, le=1024)] = Field(
-        default=1, description="Trials at a time. Not used yet: there is one."
+        default=1, description="Trials at a time, each in a process of its own."
+    )
+    threads: Annotated[int, Field(ge=0, le=1024)] = Field(
+        default=0, description="Threads of each of these processes; 0 shares the cores among them."
     )
     refit: bool = Field(
         default=False,
         description="Train the chosen trials once more, on the rows of training and validation together, "
         "for as many epochs as were best; calibration stays as it was fitted.",
     )
+
+    @property
+    def draws(self) -> Literal["grid", "tpe", "random"]:
+        """The sampler that is used."""
+        ranges = self.space.ranges or any(one.ranges for one in (*self.losses, *self.heads))
+        return self.sampler or ("tpe" if ranges else "grid")
+
+    @property
+    def after(self) -> str:
+        """What comes after each loss on each head, in words."""
+        match self.draws:
+            case "grid":
+                return "then the same with the next seed"
+            case "tpe":
+                return "then what looks best to Optuna (tpe)"
+            case "random":
+                return "then any of them"
+
+    @model_validator(mode="after")
+    def _no_grid_of_ranges(self) -> Self:
+        ranged = [f"{one.name}.{key}" for one in (*self.losses, *self.heads) for key in one.ranges]
+        ranged += self.space.ranges
+        if self.sampler == "grid" and ranged:
+            raise ValueError(
+                f"sampler 'grid' draws nothing, but {ranged[0]} has a range: use 'tpe' or 'random'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _enough_for_the_ensemble(self) -> Self:
@@ -145,27 +210,6 @@ class Search(Closed):
                 f"an ensemble of {self.ensemble} needs as many trials, there are {self.trials}"
             )
         return self
-
-
-class Gate(Closed):
-    """What a candidate must show to become the champion. Not used yet: every candidate becomes it."""
-
-    metric: Literal["realised_cost"] = Field(
-        default="realised_cost", description="What decides, on the labels of test rows; lower is better."
-    )
-    margin: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="By how much the candidate must win."
-    )
-    confidence: Share = Field(default=0.95, description="Of the interval of the difference.")
-    slice_margin: Annotated[float, Field(ge=0)] = Field(
-        default=0.05, description="By how much the candidate may be worse on a slice."
-    )
-    min_slice_rows: Annotated[int, Field(gt=0)] = Field(
-        default=50, description="Slices with fewer rows are only reported."
-    )
-    latency_ms: Annotated[float, Field(gt=0)] = Field(
-        default=50, description="Most milliseconds of an answer."
-    )
 
 
 class Tracking(Closed):
@@ -189,11 +233,17 @@ class Config(Closed):
     gate: Gate = Gate()
     tracking: Tracking = Tracking()
 
-    @property
-    def unused(self) -> tuple[str, ...]:
-        """Keys that were given and that nothing uses yet."""
-        gate = [f"gate.{key}" for key in sorted(self.gate.model_fields_set)]
-        return (*(["search.workers"] if self.search.workers > 1 else []), *gate)
+    @model_validator(mode="after")
+    def _space_fits(self) -> Self:
+        for key, values in self.search.space.ranges.items():
+            section: BaseModel = self.model if key in Model.model_fields else self.search
+            for value in values.ends:
+                try:
+                    section.__class__.model_validate({**dict(section), key: value})
+                except ValidationError as error:
+                    message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                    raise ValueError(f"search.space.{key}: {message}, got {value!r}") from error
+        return self
 
     @model_validator(mode="after")
     def _split_one_way(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,19 +57,28 @@ def content(cells: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np
         columns: Of the cells.
     """
     held = room(*cells.shape).view(np.uint32)
+    for some, own in contents(cells, columns):
+        held[some] = own
+    return held
+
+
+def contents(
+    cells: NDArray[np.float32], columns: Sequence[Column]
+) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
+    """Yield which rows, and their `content`, some thousands at a time."""
     own = {
         place: np.array([_four_bytes(text) for text in (*column.texts, "nan")], np.uint32)
         for place, column in enumerate(columns)
         if column.texts is not None
     }
-    for start in range(0, len(held), _CHUNK):
+    for start in range(0, len(cells), _CHUNK):
         some = slice(start, start + _CHUNK)
         numbers = cells[some] + np.float32(0)
         numbers[np.isnan(numbers)] = np.nan
-        held[some] = numbers.view(np.uint32)
+        held = numbers.view(np.uint32)
         for place, texts in own.items():
-            held[some, place] = texts[text_indices(numbers[:, place], len(texts) - 1)]
-    return held
+            held[:, place] = texts[text_indices(cells[some, place], len(texts) - 1)]
+        yield some, held
 
 
 def text_indices(cells: NDArray[np.generic], empty: int) -> NDArray[np.int64]:

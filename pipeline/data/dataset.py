@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Config
-from pipeline.data import checks, gaps, sources, splits, times
+from pipeline.data import checks, gaps, slices, sources, splits, times
 from pipeline.data import labels as ordered
 from pipeline.data.columns import Column, content, text_indices
 from pipeline.data.encoding import Encoding
+from pipeline.data.slices import Slices
 from pipeline.data.statistics import Statistics
 from pipeline.data.storage import room
 from pipeline.errors import InputError
@@ -37,6 +39,7 @@ class Dataset:
         missing_texts: That stand for a missing value.
         unknown_allowed: Whether categories may be asked about that training has not seen.
         notes: What somebody should know of these rows: one sentence each.
+        slices: By the name of their column, what the gate looks at one by one.
     """
 
     cells: NDArray[np.generic]
@@ -48,6 +51,7 @@ class Dataset:
     missing_texts: tuple[str, ...] = ()
     unknown_allowed: bool = True
     notes: tuple[str, ...] = ()
+    slices: Mapping[str, Slices] = field(default_factory=dict)
 
     @cached_property
     def encoding(self) -> Encoding | None:
@@ -105,6 +109,10 @@ class Dataset:
             found["categorical"] = texts
         return found
 
+    def slice_values(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+        """Return what a column of `gate.slices` holds in some rows, `(rows,)`: "empty" of a gap."""
+        return self.slices[name].values(rows)
+
     @cached_property
     def inputs(self) -> tuple[Input, ...]:
         """The graph's inputs: names, types, and what was seen in training."""
@@ -155,7 +163,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of rows, labels and split: the same wherever the same is learned."""
+        """SHA-256 of rows, labels, split and slices: the same wherever the same is learned."""
         digest = hashlib.sha256()
         shape = (self.cells.shape, str(self.cells.dtype), self.labels)
         digest.update(repr(shape if not self.columns else (*shape, self.columns)).encode())
@@ -166,6 +174,8 @@ class Dataset:
             digest.update(self.weights.tobytes())
         for rows in vars(self.parts).values():
             digest.update(rows.tobytes() + b"|")
+        for name, sliced in sorted(self.slices.items()):
+            digest.update(repr((name, sliced.texts)).encode() + sliced.codes.tobytes())
         return digest.hexdigest()
 
     def refitting(self) -> Dataset:
@@ -181,6 +191,7 @@ def load(config: Config) -> Dataset:
     """
     rows = sources.read(config)
     labels, y = ordered.order(rows, config.data)
+    sliced = slices.of(config.gate.slices, rows.cells, rows.columns, rows.slices, config.data.source)
     held = rows.cells if rows.content is None else rows.content
     if rows.columns:
         held = content(rows.cells, rows.columns)  # type: ignore[arg-type]
@@ -204,6 +215,7 @@ def load(config: Config) -> Dataset:
         rows.missing_texts,
         config.data.unknown == "accept",
         (*rows.notes, *([by_time] if by_time else []), *found),
+        sliced,
     )
     unlearned = gaps.note(data.columns, data.gaps, data.training_gaps)
     return replace(data, notes=(*data.notes, unlearned)) if unlearned else data

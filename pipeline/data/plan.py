@@ -19,7 +19,8 @@ File = TextFile | ParquetFile
 class Plan:
     """Places of columns in a file.
 
-    `features` in the file's order; of the others None where there is no such column.
+    `features` in the file's order; of the others None where there is no such column. `slices` are those of
+    `gate.slices` that are no features.
     """
 
     features: tuple[int, ...]
@@ -28,13 +29,15 @@ class Plan:
     time: int | None
     weight: int | None
     part: int | None
+    slices: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def places(self) -> tuple[int, ...]:
         """All columns that are read, each once."""
         others = (self.label, self.group, self.time, self.weight, self.part)
-        return tuple(dict.fromkeys((*self.features, *(place for place in others if place is not None))))
+        named = (place for place in others if place is not None)
+        return tuple(dict.fromkeys((*self.features, *named, *self.slices)))
 
 
 def plan(file: File, config: Config) -> Plan:
@@ -87,7 +90,11 @@ def plan(file: File, config: Config) -> Plan:
         ):
             if part in others:
                 raise InputError(f"column {file.names[part]!r} cannot be both {key} and split.column")
-    found = Plan(tuple(features), label, group, time, weight, part, _notes(file))
+    sliced = {find("gate.slices", name): name for name in config.gate.slices}
+    if label in sliced:
+        raise InputError(f"gate.slices: {sliced[label]!r} is the label, and each label is a slice already")
+    unlearned = tuple(place for place in sliced if place is not None and place not in features)
+    found = Plan(tuple(features), label, group, time, weight, part, unlearned, _notes(file))
     if isinstance(file, ParquetFile):
         _refuse_types(file, found)
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.columns import Column
+from pipeline.data.slices import Slices
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Rows:
         roles: What else is known.
         notes: What somebody should know of the source: one sentence each.
         missing_texts: Of a table: texts that stand for a missing value, as they occur.
+        slices: Of a table: of columns that are not learned from, by name, what `gate.slices` asks for.
         content: What makes rows equal, where that is not what `cells` and `columns` say: `(rows, bytes)`.
     """
 
@@ -55,6 +57,7 @@ class Rows:
     roles: Roles = field(default_factory=Roles)
     notes: tuple[str, ...] = ()
     missing_texts: tuple[str, ...] = ()
+    slices: Mapping[str, Slices] = field(default_factory=dict)
     content: NDArray[np.uint8] | None = None
 
     @classmethod

@@ -55,7 +55,7 @@ def part(content: NDArray[np.generic], config: Split, roles: Roles | None = None
     Raises InputError where a part is left without rows.
     """
     roles = roles or Roles()
-    keys = _rows(content) if roles.group is None else map(str.encode, roles.group)
+    keys = as_bytes(content) if roles.group is None else map(str.encode, roles.group)
     hashes = positions(keys, config.seed)
     if roles.part is not None:
         of_row = _named(roles.part)
@@ -73,7 +73,7 @@ def part(content: NDArray[np.generic], config: Split, roles: Roles | None = None
     return parts
 
 
-def _rows(content: NDArray[np.generic]) -> Iterator[bytes]:
+def as_bytes(content: NDArray[np.generic]) -> Iterator[bytes]:
     """Yield what each row holds; -0.0 is its equal, 0.0."""
     for start in range(0, len(content), _CHUNK):
         some = content[start : start + _CHUNK]

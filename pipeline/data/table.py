@@ -21,6 +21,7 @@ from pipeline.data.parquet_file import ParquetFile
 from pipeline.data.plan import File, Plan, plan
 from pipeline.data.rows import Roles, Rows
 from pipeline.data.schema import NUMBERS, WEIGHTS, check
+from pipeline.data.slices import EMPTY, Slices, coded, refuse_many
 from pipeline.data.storage import room
 from pipeline.data.text_file import TextFile
 from pipeline.errors import InputError
@@ -138,6 +139,7 @@ class _Reading:
         self.shared: dict[str, str] = {}  # texts of groups and parts, each once
         self.time = np.empty(rows) if self.plan.time is not None else None
         self.weight = np.empty(rows, np.float32) if self.plan.weight is not None else None
+        self.slices = {place: (np.empty(rows, np.uint8), _Texts()) for place in self.plan.slices}
 
     def rows(self) -> Rows:
         """Return them all."""
@@ -169,6 +171,10 @@ class _Reading:
             roles,
             (*self.plan.notes, *self.notes, *checks.padded(columns)),
             tuple(dict.fromkeys((*self.config.data.missing, *sorted(missing - {""})))),
+            {
+                self.names[place]: Slices(codes, (EMPTY, *texts.place))
+                for place, (codes, texts) in self.slices.items()
+            },
         )
         return _whole_labels(rows, self.config.data.labels)
 
@@ -194,6 +200,10 @@ class _Reading:
             self.group += self._all(batch[self.plan.group], "data.group", some.start)
         if self.plan.part is not None:
             self.part += self._all(batch[self.plan.part], "split.column", some.start)
+        for place, (codes, texts) in self.slices.items():
+            indices = texts.indices(self._texts(batch[place]))
+            refuse_many(self.names[place], len(texts.place))
+            codes[some] = coded(indices)
         if self.plan.time is not None and self.time is not None:
             cells = batch[self.plan.time]
             if self.plan.time in self.numbers:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from registered import Store
+    from trained import Exported
 
 
 @pytest.fixture
@@ -16,3 +21,20 @@ def table(tmp_path: Path) -> Path:
     y = np.clip(np.digitize(x[:, 0] + random.normal(0, 0.3, 400), [-0.7, 0, 0.7]), 0, 3)
     np.savez(tmp_path / "rows.npz", x=x, y=y, features=["length", "width", "mass"])
     return tmp_path / "rows.npz"
+
+
+@pytest.fixture(scope="session")
+def versions(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with versions 1 to 3 of a model, and no champion; to be copied, not changed."""
+    from registered import Store
+
+    store = Store(tmp_path_factory.mktemp("versions"), exported.path)
+    for _ in range(3):
+        store.register()
+    return store
+
+
+@pytest.fixture
+def store(versions: Store, tmp_path: Path) -> Store:
+    """A store of its own with versions 1 to 3 of a model, and no champion."""
+    return versions.copy(tmp_path)
