@@ -39,6 +39,10 @@ def _loaded_by(statement: str) -> set[str]:
             ("mlflow", "prefect", "ray"),
         ),
         ("from pipeline.tracking import runs, registry", ("prefect", "tensorflow", "ray")),
+        (
+            "from pipeline import promotion",
+            ("prefect", "tensorflow", "sklearn", "ray"),
+        ),
     ],
 )
 def test_importing_a_part_leaves_the_others_alone(statement: str, absent: tuple[str, ...]) -> None:
@@ -80,7 +84,7 @@ def test_the_pipeline_knows_of_serving_only_the_artifact_and_the_client() -> Non
     ("package", "library", "only"),
     [
         ("pipeline", "mlflow", ("pipeline/tracking/",)),
-        ("pipeline", "prefect", ("pipeline/flow.py",)),
+        ("pipeline", "prefect", ("pipeline/flow.py", "pipeline/promotion/limit.py")),
         ("pipeline", "pyarrow", ("pipeline/data/",)),
         ("pipeline", "pandera", ("pipeline/data/schema.py",)),
         ("pipeline", "PIL", ("pipeline/data/images.py",)),

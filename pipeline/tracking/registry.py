@@ -2,73 +2,192 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version as installed
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import mlflow
-import numpy as np
-import onnx
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, Schema, TensorSpec
-from sqlalchemy.exc import SQLAlchemyError
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from pipeline.errors import InputError, choice
-from pipeline.tracking.runs import Experiment, Run
-from serving.manifest import Manifest
+from pipeline.errors import InputError, StoreError, choice
+from pipeline.tracking import store
+from pipeline.tracking.logged import FILE, SEAL, Logged, log
+from pipeline.tracking.store import reached
+from serving.seal import check_seal
+
+__all__ = ["CHAMPION", "Fetched", "Logged", "champion", "download", "fetch", "find", "log", "register"]
 
 CHAMPION = "champion"
-_FILE = "model.onnx"  # as `mlflow.onnx` calls it
-# Somebody waits at the terminal; by default MLflow tries for minutes.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Logged:
-    """An artifact as MLflow keeps it: its address there, and its file on this machine."""
+def register(uri: str, logged: Logged, name: str, description: str, tags: Mapping[str, str]) -> int:
+    """Register a logged artifact as a new version, all of it at once; return its number.
 
-    uri: str
-    path: Path
+    A version carries its description, its tags, its run and its seal from the moment that it is there.
+    Where the link that MLflow's UI shows on the logged model cannot be set, the version goes again, and
+    the registered model too where it was made for it.
 
-
-def log(experiment: Experiment, run: Run, path: Path, manifest: Manifest) -> Logged:
-    """Log the artifact as an ONNX model of `run`; return where MLflow keeps it.
-
-    `mlflow.pyfunc.load_model` loads it, and the service reads the very same bytes.
+    Raises:
+        StoreError: Where MLflow's store fails.
+        ArtifactError: Where the logged file is not whole.
     """
-    mlflow.set_tracking_uri(experiment.uri)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    with mlflow.start_run(run_id=run.id, experiment_id=experiment.id):
-        logged = mlflow.onnx.log_model(
-            onnx.load(path),
-            name=manifest.name,
-            # Inferring them takes 10 s and lists both builds of onnxruntime.
-            pip_requirements=[
-                f"{name}=={installed(name)}" for name in ("onnx", "onnxruntime-gpu", "numpy")
-            ],
-            signature=_signature(manifest),
-            save_as_external_data=False,
-            metadata={"labels": list(manifest.labels), "loss": manifest.best.loss.name},
-        )
-    folder = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
-    return Logged(logged.model_uri, folder / _FILE)
+    uri = store.address(uri)
+    tags = {**tags, SEAL: check_seal(logged.path)}
+    with reached(uri):
+        mlflow.set_tracking_uri(uri)  # MLflow's SQL registry asks the default store for `models:/m-…`
+        client = MlflowClient(uri)
+        made = _make_model(client, name)
+        version = None
+        try:
+            version = client.create_model_version(
+                name,
+                logged.uri,
+                logged.run_id,
+                tags=dict(tags),
+                description=description,
+                model_id=_model_id(logged),
+            ).version
+            _link(client, logged, name, version)
+        except BaseException:
+            _unmake(client, name, version, model_too=made)
+            raise
+    return int(version)
 
 
-def register(experiment: Experiment, logged: Logged, name: str, description: str) -> int:
-    """Register a logged artifact; return the new version's number."""
-    created = mlflow.register_model(logged.uri, name)
-    MlflowClient(experiment.uri).update_model_version(name, created.version, description=description)
-    return int(created.version)
+def _make_model(client: MlflowClient, name: str) -> bool:
+    """Make the registered model unless it is there; say whether it was made."""
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return False
+    return True
 
 
-def set_champion(experiment: Experiment, name: str, version: int) -> None:
-    """Point the alias `champion` at a version."""
-    MlflowClient(experiment.uri).set_registered_model_alias(name, CHAMPION, str(version))
+def _link(client: MlflowClient, logged: Logged, name: str, version: int | str) -> None:
+    """Note the version on the logged model, as `mlflow.register_model` does."""
+    model_id = _model_id(logged)
+    known = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    links = json.dumps([*known, {"name": name, "version": version}])
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: links})
+
+
+def _model_id(logged: Logged) -> str:
+    return logged.uri.removeprefix("models:/")
+
+
+def _unmake(client: MlflowClient, name: str, version: int | str | None, *, model_too: bool) -> None:
+    try:
+        with reached(client.tracking_uri):
+            if version is not None:
+                client.delete_model_version(name, str(version))
+            if model_too and not client.search_model_versions(_of(name)):
+                client.delete_registered_model(name)
+    except StoreError as error:
+        what = f"model {name!r}" if version is None else f"version {version} of model {name!r}"
+        logger.warning("%s stays registered: %s", what, error)
+
+
+def registered(uri: str, name: str, run_id: str) -> int | None:
+    """Return the version that a run has registered already, if it has.
+
+    Raises StoreError where MLflow's store fails.
+    """
+    uri = store.address(uri)
+    with reached(uri):
+        found = MlflowClient(uri).search_model_versions(f"{_of(name)} and run_id='{run_id}'")
+    return max((int(one.version) for one in found), default=None)
+
+
+def champion(uri: str, name: str) -> int | None:
+    """Return the version that the alias `champion` points to; None where there is no such model or alias.
+
+    Raises StoreError where MLflow's store fails.
+    """
+    uri = store.address(uri)
+    with reached(uri):
+        try:
+            aliases = MlflowClient(uri).get_registered_model(name).aliases
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+    return int(aliases[CHAMPION]) if CHAMPION in aliases else None
+
+
+def set_alias(uri: str, name: str, alias: str, version: int) -> None:
+    """Point an alias at a version; raises StoreError where MLflow's store fails."""
+    uri = store.address(uri)
+    with reached(uri):
+        MlflowClient(uri).set_registered_model_alias(name, alias, str(version))
+
+
+def remove_alias(uri: str, name: str, alias: str) -> None:
+    """Take an alias away, if it is there; raises StoreError where MLflow's store fails."""
+    uri = store.address(uri)
+    with reached(uri):
+        MlflowClient(uri).delete_registered_model_alias(name, alias)
+
+
+def versions(uri: str, name: str) -> list[int]:
+    """Return the numbers of all versions of a model; raises StoreError where MLflow's store fails."""
+    uri = store.address(uri)
+    with reached(uri):
+        return _versions(MlflowClient(uri), name)
+
+
+def names(uri: str) -> list[str]:
+    """Return the names of all registered models; raises InputError where the store does not answer."""
+    uri = store.address(uri)
+    with reached(uri, InputError):
+        return sorted(model.name for model in MlflowClient(uri).search_registered_models(max_results=1000))
+
+
+def tag_version(uri: str, name: str, version: int, tags: Mapping[str, str]) -> None:
+    """Set tags of a version; raises StoreError where MLflow's store fails."""
+    uri = store.address(uri)
+    with reached(uri):
+        client = MlflowClient(uri)
+        for key, value in tags.items():
+            client.set_model_version_tag(name, str(version), key, value)
+
+
+def version_run(uri: str, name: str, version: int) -> str:
+    """Return the id of the run that made a version; raises StoreError where MLflow's store fails."""
+    uri = store.address(uri)
+    with reached(uri):
+        return str(MlflowClient(uri).get_model_version(name, str(version)).run_id)
+
+
+def version_seal(uri: str, name: str, version: int) -> str | None:
+    """Return the seal that a version was registered with, if it was by `register`.
+
+    Raises StoreError where MLflow's store fails.
+    """
+    uri = store.address(uri)
+    with reached(uri):
+        return MlflowClient(uri).get_model_version(name, str(version)).tags.get(SEAL)
+
+
+def download(uri: str, run_id: str, artifact_path: str, folder: Path) -> Path | None:
+    """Copy a file that a run keeps into `folder`; None where the run has no such file.
+
+    Raises StoreError where MLflow's store fails.
+    """
+    uri = store.address(uri)
+    parent, _, _ = artifact_path.rpartition("/")
+    with reached(uri):
+        client = MlflowClient(uri)
+        if artifact_path not in {one.path for one in client.list_artifacts(run_id, parent or None)}:
+            return None
+        return Path(client.download_artifacts(run_id, artifact_path, str(folder)))
 
 
 @dataclass(frozen=True)
@@ -95,72 +214,49 @@ def fetch(
         InputError: Where there is no such model, version or alias, naming those that there are, or where
             the store does not answer.
     """
-    uri = uri or mlflow.get_tracking_uri()
-    _check_database(uri)
-    for variable, value in _PATIENCE.items():
-        os.environ.setdefault(variable, value)
-    for chatty in ("mlflow", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    try:
-        found = _find(MlflowClient(uri), uri, name, version, alias)
-        kept = mlflow.artifacts.download_artifacts(
-            f"models:/{name}/{found}", dst_path=str(folder), tracking_uri=uri
-        )
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]  # SQLAlchemy's messages run over many lines
-        raise InputError(f"MLflow's store at {uri!r} cannot be used: {reason}") from error
-    path = Path(kept) / _FILE
+    uri = store.address(uri)
+    found = find(uri, name, version=version, alias=alias)
+    with reached(uri, InputError):
+        # By its place, since `models:/NAME/VERSION` would be looked up in this process's default registry.
+        place = MlflowClient(uri).get_model_version_download_uri(name, str(found))
+        kept = mlflow.artifacts.download_artifacts(place, dst_path=str(folder), tracking_uri=uri)
+    path = Path(kept) / FILE
     if not path.is_file():
-        raise InputError(f"version {found} of model {name!r} has no {_FILE}: it was not made by retrain")
+        raise InputError(f"version {found} of model {name!r} has no {FILE}: it was not made by retrain")
     return Fetched(found, path)
 
 
-def _find(client: MlflowClient, uri: str, name: str, version: int | None, alias: str) -> int:
-    """Return the number of the version that is meant, which exists."""
-    try:
-        aliases = client.get_registered_model(name).aliases
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        names = sorted(model.name for model in client.search_registered_models())
-        raise choice(f"MLflow's store at {uri!r}", "model", name, names) from error
-    if version is None:
-        if alias not in aliases:
-            raise choice(f"model {name!r}", "alias", alias, sorted(aliases))
-        return int(aliases[alias])
-    versions = sorted(int(one.version) for one in client.search_model_versions(f"name='{name}'"))
-    if version not in versions:
-        raise choice(f"model {name!r}", "version", str(version), map(str, versions))
-    return version
+def find(uri: str, name: str, *, version: int | None = None, alias: str = CHAMPION) -> int:
+    """Return the number of the version that is meant, which exists; arguments are those of `fetch`.
+
+    Raises:
+        InputError: Where there is no such model, version or alias, naming those that there are, or where
+            the store does not answer.
+    """
+    uri = store.address(uri)
+    store.check_database(uri)
+    with reached(uri, InputError):
+        client = MlflowClient(uri)
+        try:
+            aliases = client.get_registered_model(name).aliases
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise choice(f"MLflow's store at {store.shown(uri)!r}", "model", name, names(uri)) from error
+        if version is None:
+            if alias not in aliases:
+                raise choice(f"model {name!r}", "alias", alias, sorted(aliases))
+            return int(aliases[alias])
+        numbers = _versions(client, name)
+        if version not in numbers:
+            raise choice(f"model {name!r}", "version", str(version), map(str, numbers))
+        return version
 
 
-def _check_database(uri: str) -> None:
-    """Refuse a SQLite file that is missing; MLflow would make one by looking into it."""
-    if uri.startswith("sqlite:///"):
-        path = Path(unquote(urlsplit(uri).path.removeprefix("/")))
-        if not path.is_file():
-            raise InputError(
-                f"no registry at {uri}: there is no file {path}; set --tracking-uri or MLFLOW_TRACKING_URI"
-            )
+def _versions(client: MlflowClient, name: str) -> list[int]:
+    return sorted(int(one.version) for one in client.search_model_versions(_of(name)))
 
 
-def _signature(manifest: Manifest) -> ModelSignature:
-    inputs: list[ColSpec | TensorSpec] = [
-        # Texts are `str` to NumPy, which calls their type by another name.
-        TensorSpec(np.dtype(str if i.dtype == "string" else i.dtype), (-1, *i.shape), i.name)
-        for i in manifest.inputs
-    ]
-    classes = len(manifest.labels)
-    single = np.dtype("float32")
-    outputs: list[ColSpec | TensorSpec] = [
-        TensorSpec(single, (-1, classes), "probabilities"),
-        TensorSpec(single, (-1,), "expected_value"),
-        TensorSpec(single, (-1, -1, -1), "expected_cost"),
-        TensorSpec(np.dtype("int64"), (-1, -1), "decision"),
-        TensorSpec(single, (-1, -1), "margin"),
-        TensorSpec(np.dtype("int64"), (-1, 2), "interval"),
-        TensorSpec(single, (-1, 2), "uncertainty"),
-    ]
-    if manifest.topology.kind == "cyclic":
-        outputs.append(TensorSpec(single, (-1,), "resultant"))
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+def _of(name: str) -> str:
+    """Return the condition that a version is of a model, in MLflow's own language."""
+    return f"name={store.quoted(name)}"

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
+import logging
+import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-import mlflow
-from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, PipelineError, Stopped
+from pipeline.tracking import store
+from pipeline.tracking.store import reached
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # which costs a second, and commands draw nothing
+
+HOST, FOLDER = "ordinal.host", "ordinal.folder"
+"""Tags of a run that is closed where its process has died: on which host, and in which folder it worked."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run as the store has it."""
+
+    id: str
+    status: str  # RUNNING, FINISHED, FAILED, KILLED
+    began: datetime
+    tags: Mapping[str, str]
 
 
 class Run:
-    """One MLflow run, open until its context ends."""
+    """One MLflow run, open until it is ended.
+
+    Every method raises StoreError where the store fails.
+    """
 
     def __init__(self, client: MlflowClient, run_id: str, experiment_id: str) -> None:
         self._client = client
@@ -32,7 +56,10 @@ class Run:
 
     def params(self, params: Mapping[str, Any]) -> None:
         """Log parameters."""
-        self._client.log_batch(self.id, params=[Param(key, str(value)) for key, value in params.items()])
+        with self._reached():
+            self._client.log_batch(
+                self.id, params=[Param(key, str(value)) for key, value in params.items()]
+            )
 
     def metrics(self, metrics: Mapping[str, float]) -> None:
         """Log one number for each name."""
@@ -46,16 +73,19 @@ class Run:
             for name, values in curves.items()
             for step, value in enumerate(values)
         ]
-        for start in range(0, len(points), 1000):  # MLflow's limit of one call
-            self._client.log_batch(self.id, metrics=points[start : start + 1000])
+        with self._reached():
+            for start in range(0, len(points), 1000):  # MLflow's limit of one call
+                self._client.log_batch(self.id, metrics=points[start : start + 1000])
 
     def tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+        with self._reached():
+            self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def figure(self, figure: Figure, name: str) -> None:
         """Keep a picture."""
-        self._client.log_figure(self.id, figure, name)
+        with self._reached():
+            self._client.log_figure(self.id, figure, name)
 
     def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Keep rows that all have the same keys as a `.csv`, which MLflow shows as a table."""
@@ -63,49 +93,152 @@ class Run:
         writer = csv.DictWriter(text, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        self._client.log_text(self.id, text.getvalue(), name)
+        self.text(text.getvalue(), name)
+
+    def text(self, text: str, name: str) -> None:
+        """Keep a file of text."""
+        with self._reached():
+            self._client.log_text(self.id, text, name)
 
     def file(self, path: Path, folder: str | None = None) -> None:
         """Keep a file."""
-        self._client.log_artifact(self.id, str(path), folder)
+        with self._reached():
+            self._client.log_artifact(self.id, str(path), folder)
+
+    def end(self, status: str) -> None:
+        """End it: FINISHED, FAILED or KILLED."""
+        with self._reached():
+            self._client.set_terminated(self.id, status)
+
+    def _reached(self) -> AbstractContextManager[None]:
+        return reached(self._client.tracking_uri)
 
 
 class Experiment:
-    """An MLflow experiment, made if it is missing."""
+    """An MLflow experiment, made if it is missing.
+
+    Every method raises StoreError where the store fails.
+    """
 
     def __init__(self, uri: str, name: str) -> None:
         """Connect to the store at `uri`, or to MLflow's default: SQLite in the current folder.
 
         Raises InputError where the store does not answer.
         """
-        self.uri = uri or mlflow.get_tracking_uri()
-        try:
+        self.uri = store.address(uri)
+        with reached(self.uri, InputError):
             self._client = MlflowClient(self.uri)
             found = self._client.get_experiment_by_name(name)
             self.id: str = found.experiment_id if found else self._create(name)
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = " ".join(str(error).split())[:300]  # SQLAlchemy's messages run over many lines
-            raise InputError(f"MLflow's store at {self.uri!r} cannot be used: {reason}") from error
+
+    @classmethod
+    def find(cls, uri: str, name: str) -> Experiment | None:
+        """Return an experiment that is there; nothing is made, and None says that there is none.
+
+        Raises InputError where the store does not answer.
+        """
+        uri = store.address(uri)
+        database = store.database(uri)
+        if database is not None and not database.is_file():
+            return None
+        with reached(uri, InputError):
+            found = MlflowClient(uri).get_experiment_by_name(name)
+        return cls(uri, name) if found else None
 
     def _create(self, name: str) -> str:
         # A SQLite store keeps its files beside the database; a server decides for itself.
-        location = None
-        if self.uri.startswith("sqlite:///"):
-            database = Path(urlsplit(self.uri).path.removeprefix("/"))
-            location = (database.resolve().parent / "mlartifacts").as_uri()
+        database = store.database(self.uri)
+        location = (database.resolve().parent / "mlartifacts").as_uri() if database else None
         # The UI then opens on runs and models instead of on chat traces.
         kind = {"mlflow.experimentKind": "custom_model_development"}
-        return self._client.create_experiment(name, artifact_location=location, tags=kind)
+        try:
+            return self._client.create_experiment(name, artifact_location=location, tags=kind)
+        except MlflowException:
+            # Another process may have been quicker.
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    def begin(self, name: str, tags: Mapping[str, str], parent: Run | None = None) -> Run:
+        """Open a run, below `parent` if there is one, that stays RUNNING until somebody ends it."""
+        nested = {MLFLOW_PARENT_RUN_ID: parent.id} if parent else {}
+        with reached(self.uri):
+            created = self._client.create_run(self.id, run_name=name, tags={**tags, **nested})
+        return Run(self._client, created.info.run_id, self.id)
+
+    def reopen(self, run_id: str, tags: Mapping[str, str]) -> Run:
+        """Open a run of an earlier process once more: it is RUNNING again."""
+        run = Run(self._client, run_id, self.id)
+        with reached(self.uri):
+            self._client.update_run(run_id, status="RUNNING")
+        run.tags(tags)
+        return run
 
     @contextmanager
-    def run(self, name: str, tags: Mapping[str, str], parent: Run | None = None) -> Iterator[Run]:
-        """Open a run, below `parent` if there is one; it ends FINISHED, or FAILED where an error passes."""
-        nested = {MLFLOW_PARENT_RUN_ID: parent.id} if parent else {}
-        created = self._client.create_run(self.id, run_name=name, tags={**tags, **nested})
-        run_id = created.info.run_id
+    def run(
+        self, name: str, tags: Mapping[str, str], parent: Run | None = None, resume: str | None = None
+    ) -> Iterator[Run]:
+        """Open a run, below `parent` if there is one, or the one with id `resume` once more.
+
+        It ends FINISHED; FAILED where an error passes; KILLED where that is Stopped, or no error but an
+        order to end, such as KeyboardInterrupt.
+        """
+        run = self.begin(name, tags, parent) if resume is None else self.reopen(resume, tags)
         try:
-            yield Run(self._client, run_id, self.id)
-        except BaseException:
-            self._client.set_terminated(run_id, "FAILED")
+            yield run
+        except BaseException as error:
+            ordered = isinstance(error, Stopped) or not isinstance(error, Exception)
+            try:
+                run.end("KILLED" if ordered else "FAILED")
+            except PipelineError as failure:
+                # What went wrong first is what must be told.
+                logger.warning("run %s stays RUNNING: %s", run.id, failure)
             raise
-        self._client.set_terminated(run_id, "FINISHED")
+        run.end("FINISHED")
+
+    def search(self, condition: str) -> list[Recorded]:
+        """Return all runs that meet a condition in MLflow's own language, the oldest first."""
+        found: list[Recorded] = []
+        token = None
+        while True:
+            with reached(self.uri):
+                page = self._client.search_runs(
+                    [self.id], condition, order_by=["attributes.start_time"], page_token=token
+                )
+            found += [
+                Recorded(
+                    run.info.run_id,
+                    run.info.status,
+                    datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+                    run.data.tags,
+                )
+                for run in page
+            ]
+            token = page.token
+            if not token:
+                return found
+
+    def close(self, run_id: str, status: str, tags: Mapping[str, str] | None = None) -> None:
+        """End a run of another process, with tags that say why."""
+        run = Run(self._client, run_id, self.id)
+        if tags:
+            run.tags(tags)
+        run.end(status)
+
+    def close_left(self, alive: Callable[[str], bool]) -> list[str]:
+        """End the runs that processes of this host have left RUNNING as KILLED; return their ids.
+
+        Args:
+            alive: Whether there is a process that works in the folder, which a run's tag names.
+        """
+        alive = functools.cache(alive)  # the trials of one process share its folder
+        here = f"attributes.status = 'RUNNING' and tags.`{HOST}` = '{socket.gethostname()}'"
+        left = [
+            run.id
+            for run in self.search(here)
+            if (folder := run.tags.get(FOLDER)) is not None and not alive(folder)
+        ]
+        for run_id in left:
+            self.close(run_id, "KILLED")
+        return left

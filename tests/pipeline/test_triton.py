@@ -24,7 +24,7 @@ from pipeline.config import Config
 from pipeline.data import load
 from pipeline.errors import InputError
 from pipeline.export import triton
-from pipeline.tracking import registry
+from pipeline.tracking import logged, registry
 from pipeline.tracking.runs import Experiment
 from serving.artifact import Artifact
 from serving.manifest import Input
@@ -147,7 +147,7 @@ def test_categories_are_texts(table: Artifact, alone: bool) -> None:
         found = _of_config(text_format.Parse(text, ModelConfig()).input, batch)
         assert found["categorical"] == ("TYPE_STRING", [-1, 2])
         assert alone or found["numeric"] == ("TYPE_FP32", [-1, 3])
-    signature = registry._signature(manifest)
+    signature = logged._signature(manifest)
     told = ModelSignature.from_dict(signature.to_dict()).inputs
     assert told.input_names() == [spec.name for spec in inputs]
     assert told.input_dict()["categorical"].type == np.dtype(str)
@@ -254,10 +254,10 @@ def store(table: Artifact, other: Artifact, tmp_path_factory: pytest.TempPathFac
     experiment = Experiment(uri, "wine")
     with experiment.run("made", {}) as run:
         for artifact in (table, other):
-            logged = registry.log(experiment, run, artifact.path, artifact.manifest)
-            registry.register(experiment, logged, "wine", "")
-    registry.set_champion(experiment, "wine", 1)
-    registry.MlflowClient(uri).set_registered_model_alias("wine", "newest", "2")
+            kept = registry.log(experiment, run, artifact.path, artifact.manifest)
+            registry.register(uri, kept, "wine", "", {})
+    registry.set_alias(uri, "wine", registry.CHAMPION, 1)
+    registry.set_alias(uri, "wine", "newest", 2)
     return uri
 
 

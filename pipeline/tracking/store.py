@@ -1,0 +1,108 @@
+"""MLflow's store: where it is, and its failures in one sentence."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from pipeline.errors import InputError, PipelineError, StoreError
+
+# Somebody waits at the terminal; by default MLflow tries for minutes.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+# MLflow tells of migrations and greets; its SQL layer logs whole traces of what becomes one sentence here.
+_QUIET = {
+    "mlflow": logging.WARNING,
+    "alembic": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
+}
+
+
+def address(uri: str) -> str:
+    """Return the store that is meant: `uri`, or MLflow's default where it is empty."""
+    return uri or mlflow.get_tracking_uri()
+
+
+@contextmanager
+def reached(uri: str, error: type[PipelineError] = StoreError) -> Iterator[None]:
+    """Turn what MLflow raises within into one sentence.
+
+    Args:
+        uri: Of the store, to be named.
+        error: InputError where the store was never usable, so that its address is to blame.
+
+    Raises:
+        PipelineError: Of that class, where the store fails.
+    """
+    for chatty, level in _QUIET.items():
+        logging.getLogger(chatty).setLevel(level)
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as cause:
+        reason = _reason(cause).replace(uri, shown(uri))
+        raise error(f"MLflow's store at {shown(uri)!r} cannot be used: {reason}") from cause
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the database itself says, where there is one below."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, DBAPIError) and below.orig is not None:
+            error = below.orig
+            break
+        below = below.__cause__
+    return " ".join(str(error).split())[:400]  # SQLAlchemy's messages run over many lines
+
+
+def shown(uri: str) -> str:
+    """Return the address without a password in it."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":…@")).geturl()
+
+
+def database(uri: str) -> Path | None:
+    """Return the file of a SQLite store; None for any other store."""
+    if not uri.startswith("sqlite"):
+        return None
+    try:
+        name = make_url(uri).database or ""
+    except SQLAlchemyError:
+        return None  # MLflow refuses it, with its own words
+    if name in ("", ":memory:"):
+        return None
+    return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name)
+
+
+def check_database(uri: str) -> None:
+    """Refuse a SQLite file that is missing; MLflow would make one by looking into it.
+
+    Raises:
+        InputError: Where there is none.
+    """
+    path = database(uri)
+    if path is not None and not path.is_file():
+        raise InputError(
+            f"no registry at {uri}: there is no file {path}; set --tracking-uri or MLFLOW_TRACKING_URI"
+        )
+
+
+def quoted(text: str) -> str:
+    """Return a text for a condition in MLflow's own language, which knows no escapes."""
+    quote = '"' if "'" in text else "'"
+    return f"{quote}{text}{quote}"
+
+
+def hurry() -> None:
+    """Let this process give up on a server that does not answer in seconds."""
+    for variable, value in _PATIENCE.items():
+        os.environ.setdefault(variable, value)
