@@ -28,10 +28,20 @@ from serving.model_info import ModelInfo, model_info
 from serving.requests import Output, Policy, prediction_request
 from serving.wire import ordinal_pb2 as wire
 
-__all__ = ["Client", "Decision", "Interval", "ModelInfo", "Policy", "Prediction", "Uncertainty"]
+__all__ = [
+    "Client",
+    "Decision",
+    "Interval",
+    "ModelInfo",
+    "OrdinalError",
+    "Policy",
+    "Prediction",
+    "Uncertainty",
+]
 
 _SERVICE: str = wire.DESCRIPTOR.services_by_name["OrdinalService"].full_name
 _DETAILS = "grpc-status-details-bin"
+_THIS_MACHINE = ("127.", "localhost:", "[::1]:")
 
 _Request = TypeVar("_Request", wire.PredictRequest, wire.GetModelRequest, wire.ListModelsRequest)
 _Response = TypeVar("_Response", wire.PredictResponse, wire.Model, wire.ListModelsResponse)
@@ -45,7 +55,12 @@ class Client:
         self.address = address
         self._channel = grpc.insecure_channel(
             address,
-            options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                # gRPC would ask the proxy of `http_proxy` for this very machine too.
+                ("grpc.enable_http_proxy", int(not address.startswith(_THIS_MACHINE))),
+            ],
         )
         self._predict = self._method("Predict", wire.PredictRequest, wire.PredictResponse)
         self._get_model = self._method("GetModel", wire.GetModelRequest, wire.Model)

@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 from trained import Exported, export_untrained
 
-from pipeline import heads, metrics, preprocess
+from pipeline import agreement, heads, metrics, preprocess
 from pipeline.config import Config, Model
 from pipeline.conformal import Conformal
 from pipeline.data import Dataset, load
@@ -234,9 +234,9 @@ def test_a_difference_along_the_ring_is_measured_by_the_resultant() -> None:
             resultant=np.array([resultant], np.float32),
         )
 
-    assert verify.compare(answer(359.999, 1.0), answer(0.001, 1.0), ring) < 1e-5
-    assert verify.compare(answer(90, 1e-7), answer(180, 1e-7), ring) < 1e-5
+    assert agreement.compare(answer(359.999, 1.0), answer(0.001, 1.0), ring) < 1e-5
+    assert agreement.compare(answer(90, 1e-7), answer(180, 1e-7), ring) < 1e-5
     with pytest.raises(ExportError, match="expected_value: the exported graph differs"):
-        verify.compare(answer(90, 0.5), answer(91, 0.5), ring)
+        agreement.compare(answer(90, 0.5), answer(91, 0.5), ring)
     with pytest.raises(ExportError, match="resultant: the exported graph differs"):
-        verify.compare(answer(90, 0.5), answer(90, 0.6), ring)
+        agreement.compare(answer(90, 0.5), answer(90, 0.6), ring)

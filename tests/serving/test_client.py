@@ -73,6 +73,13 @@ def test_nobody_there_is_unavailable():
         client.model()
 
 
+def test_a_proxy_is_not_asked_for_this_machine(running, monkeypatch):
+    """Whatever proxy the environment names, a service on the loopback address is called directly."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with Client(running.address) as client:
+        assert client.model("wine").name == "wine"
+
+
 def test_a_timeout_is_an_ordinal_error(serving_of, make, tmp_path):
     """DEADLINE_EXCEEDED has no class of its own and keeps its name."""
     made = make(tmp_path / "slow.onnx", slow=True)
