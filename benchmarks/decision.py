@@ -27,12 +27,13 @@ from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from pipeline import ensemble, models, sweep  # noqa: E402
+from pipeline import ensemble, models  # noqa: E402
 from pipeline.calibration import Distortion, Scaling  # noqa: E402
 from pipeline.config import Config  # noqa: E402
 from pipeline.conformal import Conformal  # noqa: E402
 from pipeline.data import load  # noqa: E402
 from pipeline.export import describe, graph  # noqa: E402
+from pipeline.sweep import planning  # noqa: E402
 from serving.artifact import Artifact, open_session  # noqa: E402
 from serving.batching import Question, joined, parted  # noqa: E402
 
@@ -72,7 +73,7 @@ def export(
         }
     )
     data = load(config)
-    trial = sweep.plan(config, data)[0]
+    trial = planning.plan(config, data)[0]
     keras.utils.set_random_seed(0)
     network = models.build(config.model, data, trial.head)
     calibrated = Scaling.none(CLASSES)

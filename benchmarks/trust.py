@@ -25,7 +25,7 @@ import tensorflow as tf  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from pipeline import calibrate, conformal, costs, ensemble, metrics, sweep, train, uncertainty  # noqa: E402
+from pipeline import calibrate, conformal, costs, ensemble, metrics, train, uncertainty  # noqa: E402
 from pipeline.calibration import Scaling, mean_probabilities  # noqa: E402
 from pipeline.config import Config  # noqa: E402
 from pipeline.conformal import Conformal  # noqa: E402
@@ -34,6 +34,7 @@ from pipeline.ensemble import Member  # noqa: E402
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.evaluate import evaluate  # noqa: E402
 from pipeline.export import describe, graph, verify  # noqa: E402
+from pipeline.sweep import planning  # noqa: E402
 from pipeline.topology import Topology  # noqa: E402
 from serving.artifact import Artifact  # noqa: E402
 
@@ -83,8 +84,8 @@ def config_of(source: str | Path, loss: object, seed: int, **sections: dict[str,
 def trained(config: Config) -> tuple[Dataset, Member]:
     """Train the first trial of a config; return its data, and its network with what is to be undone."""
     data = load(config)
-    (trial,) = sweep.plan(config, data)
-    loss = trial.build_loss(config, data)
+    (trial,) = planning.plan(config, data)
+    loss = planning.build_loss(trial.loss, config, data)
     fitted = train.fit(data, loss, trial.head, config.model, config.search, trial.seed)
     return data, calibrate.member(fitted, loss, config.model.passes, trial.seed, data)
 
@@ -201,7 +202,7 @@ def forecast(tables: Path, seeds: int, say: Callable[[str], None]) -> Rows:
             data, member = trained(config)
             calibrated = calibrate.calibrate([member], data)
             intervals = calibrate.conformal(calibrated.model, "central", data)
-            (trial,) = sweep.plan(config, data)
+            (trial,) = planning.plan(config, data)
             manifest = describe.describe(
                 config, data, [describe.member(config, data, trial, "0" * 32, member.undone)]
             )

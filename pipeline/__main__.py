@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipeline import environment
+from pipeline import environment, registry_commands
 from pipeline.config import load_config
 from pipeline.errors import InputError, PipelineError
 
@@ -114,12 +113,10 @@ def validate(
     show(data, console)
     _say("loading TensorFlow …")
     environment.import_tensorflow()
-    from pipeline import sweep
+    from pipeline.sweep import planning
 
-    trials = sweep.plan(settings, data)
-    if settings.unused:
-        _say(f"warning: not used yet: {', '.join(settings.unused)}")
-    console.print(f"{len(trials)} trials: {'; '.join(trial.title for trial in trials)}")
+    pairs = "; ".join(map(str, planning.pairs(settings, data)))
+    console.print(f"{settings.search.trials} trials: {pairs}; {settings.search.after}")
     console.print(f"{settings.name} can be trained: ordinal-pipeline retrain {config}")
 
 
@@ -131,119 +128,53 @@ def retrain(
         bool, typer.Option("--json", help="End with one JSON object on the standard output.")
     ] = False,
 ) -> None:
-    """Train every trial, export the best, register it and make it the champion.
+    """Train every trial, export and register the best, and make it champion if the gate lets it pass.
 
-    Experiments go to MLflow, the run itself to Prefect. Ends with status 2 where the config or the
-    data is wrong, and nothing is registered then.
+    Experiments go to MLflow, the run itself to Prefect. A run that was killed goes on where it was
+    when the same command is given again, with the same data, in the same folder. Ends with status 2
+    where the config or the data is wrong, and nothing is registered then.
 
     Example: ordinal-pipeline retrain examples/digits.toml --set search.epochs=20
     """
     environment.prepare()
-    from pipeline.data import load
-
-    # Whatever may be wrong with the input is found here, before a server is started; the flow does the
-    # same again, since a schedule runs it without this command.
     settings = load_config(config, tuple(changes or ()))
-    data = load(settings)
-    for note in data.notes:
-        _say(f"warning: {note}")
-    _say(f"{settings.name}: {len(data.y)} rows, {data.labels.count} labels; loading TensorFlow …")
-    gpus = environment.import_tensorflow()
-    from pipeline import sweep
+    _say(f"{settings.name}: reading rows, loading TensorFlow …")
+    from pipeline.session import opened
 
-    trials = sweep.plan(settings, data)
-    from pipeline.tracking.runs import Experiment
+    # Whatever may be wrong with the input is found here, before a server is started.
+    with opened(settings) as session:
+        data, search = session.data, settings.search
+        for note in data.notes:
+            _say(f"warning: {note}")
+        if session.folder.resumed:
+            _say(f"going on with the run in {session.folder.path}, whose process has ended")
+        at_a_time = f", {search.workers} at a time" if search.workers > 1 else ""
+        _say(
+            f"{settings.name}: {len(data.y)} rows, {data.labels.count} labels; {search.trials} trials"
+            f"{at_a_time} on {f'{session.gpus} GPUs' if session.gpus else 'the CPU'}; starting Prefect …"
+        )
+        from pipeline import flow
 
-    Experiment(settings.tracking.uri, settings.tracking.experiment or settings.name)
-    _say(f"{len(trials)} trials on {f'{gpus} GPUs' if gpus else 'the CPU'}; starting Prefect …")
-    from pipeline import flow
-
-    del data  # the flow reads it itself
-    result = flow.retrain(settings)
-    _say(
-        f"{result.model} version {result.version} is the champion: {'; '.join(result.reasons)}\n"
-        f"serve it: ordinal-serving serve models:/{result.model}@champion"
-    )
+        result = flow.retrain(settings)
+    _say(f"exported: {result.chosen}")
+    become = "is the champion" if result.promoted else "does not become the champion"
+    _say("\n- ".join([f"{result.model} version {result.version} {become}:", *result.reasons]))
+    if not result.promoted:
+        _say(f"promote it by hand: ordinal-pipeline promote {result.model} {result.version} --why TEXT")
+    if result.champion is not None:
+        _say(f"serve the champion: ordinal-serving serve models:/{result.model}@champion")
     if as_json:
         known = {name: value if isfinite(value) else None for name, value in result.metrics.items()}
         typer.echo(json.dumps({**asdict(result), "metrics": known}))  # JSON has no NaN
 
 
-@app.command()
-def export(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="A registered model, or the path of an .onnx artifact.",
-            show_default=False,
-        ),
-    ],
-    triton: Annotated[
-        Path | None,
-        typer.Option("--triton", metavar="DIR", help="Add the model to this Triton model repository."),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", metavar="FILE", help="Copy the artifact itself to this file."),
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option("--version", min=1, help="Which version, in place of an alias.")
-    ] = None,
-    alias: Annotated[
-        str | None, typer.Option("--alias", help="Which alias.", show_default="champion")
-    ] = None,
-    max_batch_size: Annotated[
-        int, typer.Option("--max-batch-size", min=1, help="Most rows that Triton answers together.")
-    ] = 512,
-    tracking_uri: Annotated[
-        str,
-        typer.Option(
-            "--tracking-uri",
-            help="MLflow registry.",
-            show_default="MLFLOW_TRACKING_URI or ./mlflow.db",
-        ),
-    ] = "",
-) -> None:
-    """Copy a model out of the registry: as a file, or for NVIDIA Triton.
-
-    It is the very file that ordinal-serving would serve, checked by the same loader.
-    In a Triton repository it stands twice: DIR/NAME takes rows, and Triton batches
-    requests; DIR/NAME_with_costs takes the optional inputs cost and coverage too,
-    without batching. Versions go side by side, and nothing is overwritten.
-
-    Example: ordinal-pipeline export digits --triton models
-    """
-    environment.prepare()
-    if triton is None and file is None:
-        raise InputError("nowhere to export to: give --triton DIR, --file FILE, or both")
-    if version is not None and alias is not None:
-        raise InputError("--version and --alias each name a version: give one of them")
-    is_path = name.endswith(".onnx")
-    if is_path and (version is not None or alias is not None):
-        raise InputError(f"--version and --alias are of registered models, and {name!r} is a file")
-    from pipeline.export import triton as repository
-
-    with tempfile.TemporaryDirectory() as folder:
-        path, number = Path(name), 1
-        if not is_path:
-            from pipeline.tracking import registry
-
-            fetched = registry.fetch(
-                tracking_uri, name, Path(folder), version=version, alias=alias or registry.CHAMPION
-            )
-            path, number = fetched.path, fetched.version
-        artifact = repository.load(path)
-        if file is not None:
-            repository.copy(artifact, file)
-            _say(f"the artifact is in {file}")
-        if triton is not None:
-            known_as = artifact.manifest.name if is_path else name
-            models = repository.write(artifact, known_as, number, triton, max_batch_size)
-            _say(
-                f"version {number} is in {' and '.join(map(str, models))}\n"
-                f"serve it: tritonserver --model-repository {triton}"
-            )
+for command in (
+    registry_commands.export,
+    registry_commands.promote,
+    registry_commands.rollback,
+    registry_commands.history,
+):
+    app.command()(command)
 
 
 def _say(text: str) -> None:

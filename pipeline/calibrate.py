@@ -22,6 +22,7 @@ from pipeline.config import IntervalKind
 from pipeline.conformal import Conformal
 from pipeline.data import Dataset
 from pipeline.ensemble import Member
+from pipeline.sweep.tried import Calibration
 from pipeline.train import Fitted
 
 
@@ -41,6 +42,11 @@ class Calibrated:
     scaling: Scaling
     before: Floats
     after: Floats
+
+    @property
+    def described(self) -> Calibration:
+        """All but the model."""
+        return Calibration(self.scaling.method, self.scaling.temperature, self.before, self.after)
 
 
 def member(fitted: Fitted, loss: keras.losses.Loss, passes: int, seed: int, data: Dataset) -> Member:

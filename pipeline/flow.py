@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from pipeline import calibrate, ensemble, evaluate, sweep, trials
+from pipeline import candidate, evaluate, promotion
 from pipeline.config import Config
-from pipeline.data import Dataset, load
-from pipeline.errors import Diverged, PipelineError
+from pipeline.data.seen import Seen
 from pipeline.evaluate import Evaluation
-from pipeline.export import describe, graph, verify
+from pipeline.gate import Verdict
+from pipeline.promotion import Golden, Moved
+from pipeline.promotion.lock import whoami
 from pipeline.report import data as data_report
 from pipeline.report import figures, tables
+from pipeline.report import trial as trial_report
+from pipeline.run_folder import is_alive
+from pipeline.session import Session, opened
 from pipeline.sweep import Trial
+from pipeline.sweep.sweep import Sweep, briefly
+from pipeline.sweep.tried import Tried
+from pipeline.sweep.workers import Worker
 from pipeline.tracking import registry
-from pipeline.tracking.runs import Experiment, Run
-from pipeline.trials import Tried
+from pipeline.tracking.runs import Run
 from serving.artifact import Artifact
-from serving.manifest import Manifest, rows_needed
 
 
 @dataclass(frozen=True)
@@ -41,168 +46,124 @@ class Retrained:
     version: int
     artifact: str
     promoted: bool
+    champion: int | None
     reasons: list[str]
+    chosen: str
     metrics: dict[str, float]
 
 
 @flow(name="retrain", flow_run_name="{config.name}")
 def retrain(config: Config) -> Retrained:
-    """Train every trial, export the best by realised validation cost, register it, make it champion."""
+    """Train every trial, export and register the best, and make it champion if the gate lets it pass."""
     log = get_run_logger()
-    data = load_data(config)
-    planned = sweep.plan(config, data)
-    experiment = Experiment(config.tracking.uri, config.tracking.experiment or config.name)
-    with (
-        experiment.run(f"retrain {config.name}", {"kind": "retrain"}) as run,
-        tempfile.TemporaryDirectory(prefix="ordinal-") as scratch,
-    ):
-        run.params(tables.parameters(config, data))
-        run.tags({"prefect.flow_run_id": str(flow_run.id)})
-        run.table(data_report.label_rows(data), "data/labels.csv")
-        if data.columns:
-            run.table(data_report.column_rows(data), "data/columns.csv")
-        every: list[Tried | None] = []
-        began = time.monotonic()
-        for trial in planned:
-            spent = time.monotonic() - began
-            if config.search.seconds is not None and spent > config.search.seconds:
-                log.warning("%d of %d trials in %.0f s, no more begin", len(every), len(planned), spent)
-                break
-            every.append(run_trial(trial, len(planned), config, data, experiment, run, Path(scratch)))
-        tried = [one for one in every if one is not None]
-        if not tried:
-            raise PipelineError(
-                f"all {len(every)} trials diverged; a smaller search.learning_rate may help"
-            )
-        tried.sort(key=lambda t: (t.metrics["realised_cost"], t.metrics["nll"]))
-        best, chosen = tried[0], tried[: config.search.ensemble]
-        log.info("best of %d: %s, %s", len(tried), best.trial.title, _briefly(best.metrics))
-        path, manifest = export_best(chosen, config, data, run, Path(scratch))
-        evaluation = evaluate_artifact(path, data, run)
-        report = "\n\n".join(
-            [
-                tables.comparison([(t.trial.title, t.metrics, t.seconds, t in chosen) for t in tried]),
-                tables.trust(manifest.calibration, evaluation),
-                data_report.page(data),
-            ]
-        )
-        run.tags({"mlflow.note.content": report})
-        create_markdown_artifact(report, key="trials", description=f"Trials of {config.name}")
-        version, registered = register(experiment, run, path, manifest, report)
-        promote(experiment, config.name, version)
-        return Retrained(
-            run_id=run.id,
-            experiment_id=experiment.id,
-            flow_run_id=str(flow_run.id),
-            tracking_uri=experiment.uri,
-            model=config.name,
-            version=version,
-            artifact=str(registered),
-            promoted=True,
-            reasons=[
-                f"lowest realised validation cost of {len(tried)} trials: "
-                f"{best.metrics['realised_cost']:.4f} ({config.decision.profile}), {best.trial.title}"
-                + (f", with the next {len(chosen) - 1} in an ensemble" if len(chosen) > 1 else "")
-            ],
-            metrics=evaluation.metrics,
-        )
+    with opened(config) as session:
+        folder, experiment = session.folder, session.experiment
+        load_data(session)
+        for run_id in experiment.close_left(is_alive):
+            log.warning("run %s was left by a process that has ended: KILLED", run_id)
+        for done in promotion.reconcile(experiment.uri, config.name):
+            log.warning("put right: %s", done)
+        tags = {"kind": "retrain", **session.tags, "prefect.flow_run_id": str(flow_run.id)}
+        with experiment.run(f"retrain {config.name}", tags, resume=folder.run_id) as run:
+            folder.note(run_id=run.id)
+            begin(session, run)
+            tried = search(session, run)
+            chosen = tried[: config.search.ensemble]
+            artifact = export_best(chosen, session, run)
+            evaluation = evaluate_artifact(artifact, session, run)
+            report = describe(tried, chosen, artifact, evaluation, session, run)
+            version, kept = register(artifact, report, session, run)
+            with tempfile.TemporaryDirectory(prefix="ordinal-") as scratch:
+                verdict = judge(kept, version, session, run, Path(scratch))
+                moved = promote(kept, version, verdict, session, run, Path(scratch))
+        folder.finish()
+    return Retrained(
+        run_id=run.id,
+        experiment_id=experiment.id,
+        flow_run_id=str(flow_run.id),
+        tracking_uri=experiment.uri,
+        model=config.name,
+        version=version,
+        artifact=str(kept),
+        promoted=moved.champion == version,
+        champion=moved.champion,
+        reasons=[moved.why] if moved.moved != verdict.passed else verdict.reasons,
+        chosen=tables.choice(tried, chosen, config.decision.profile),
+        metrics=evaluation.metrics,
+    )
 
 
 @task(name="load data", cache_policy=NO_CACHE)
-def load_data(config: Config) -> Dataset:
-    """Read, check and split."""
-    data = load(config)
+def load_data(session: Session) -> None:
+    """Say what was read, checked and split."""
+    data, log = session.data, get_run_logger()
     parts = ", ".join(f"{len(rows)} {part}" for part, rows in vars(data.parts).items())
-    log = get_run_logger()
     log.info("%d rows, %d labels; %s", len(data.y), data.labels.count, parts)
     for note in data.notes:
         log.warning("data: %s", note)
-    if config.unused:
-        log.warning("not used yet: %s", ", ".join(config.unused))
-    return data
+    if session.folder.resumed:
+        log.warning("going on with the run in %s, whose process has ended", session.folder.path)
+
+
+@task(name="begin", cache_policy=NO_CACHE)
+def begin(session: Session, run: Run) -> None:
+    """Keep what is learned from: parameters, tables of labels and columns, which rows are seen."""
+    data = session.data
+    run.params(tables.parameters(session.config, data))
+    run.table(data_report.label_rows(data), "data/labels.csv")
+    if data.columns:
+        run.table(data_report.column_rows(data), "data/columns.csv")
+    seen = session.folder.path / candidate.SEEN.name
+    Seen.of(data).save(seen)
+    run.file(seen, str(candidate.SEEN.parent))
+
+
+def search(session: Session, run: Run) -> list[Tried]:
+    """Do the trials, as many at a time as there are workers; return those that ended well, best first."""
+    log, sweep = get_run_logger(), Sweep(session, run)
+    if sweep.found:
+        log.info("%d trials were done before", len(sweep.found))
+    waiting = [run_trial.submit(trial, worker, sweep) for trial, worker in sweep.trials()]
+    for future in waiting:
+        future.result()
+    tried = sweep.best
+    log.info("best of %d: %s", len(tried), tried[0].trial.title)
+    return tried
 
 
 @task(name="trial", task_run_name="{trial.title}", cache_policy=NO_CACHE)
-def run_trial(
-    trial: Trial,
-    of: int,
-    config: Config,
-    data: Dataset,
-    experiment: Experiment,
-    parent: Run,
-    workspace: Path,
-) -> Tried | None:
-    """Train once, score on validation, and keep all of it in a nested MLflow run.
-
-    A training that diverges ends its run FAILED and returns None; the others go on.
-    """
-    log = get_run_logger()
-    try:
-        tried = trials.run(trial, config, data, experiment, parent, workspace)
-        log.info(
-            "trial %d of %d: %s (%.1f s)", trial.number + 1, of, _briefly(tried.metrics), tried.seconds
-        )
-        return tried
-    except Diverged as error:
-        log.warning("trial %d of %d failed: %s", trial.number + 1, of, error)
-        return None
+def run_trial(trial: Trial, worker: Worker, sweep: Sweep) -> None:
+    """Train once, score on validation, and keep all of it in a nested MLflow run."""
+    sweep.do(trial, worker, get_run_logger())
 
 
 @task(name="export", cache_policy=NO_CACHE)
-def export_best(
-    chosen: Sequence[Tried], config: Config, data: Dataset, run: Run, workspace: Path
-) -> tuple[Path, Manifest]:
+def export_best(chosen: Sequence[Tried], session: Session, run: Run) -> Path:
     """Calibrate the chosen trials together, write the artifact, and check it against Keras.
 
     Nothing goes on where they differ.
     """
-    log = get_run_logger()
+    log, config = get_run_logger(), session.config
+    path = session.folder.candidate
+    if path.is_file():
+        log.info("the artifact was written before")
+        return path
     if len(chosen) < config.search.ensemble:
         log.warning(
             "an ensemble of %d, not %d: no more trials ended well", len(chosen), config.search.ensemble
         )
-    members = [one.member(config.model.passes) for one in chosen]
-    calibrated = calibrate.calibrate(members, data)
-    trials.log_calibration(run, calibrated, config, data, "champion")
-    model, seen = calibrated.model, data
-    if config.search.refit:
-        seen = data.refitting()
-        log.info("training %d again on %d rows", len(chosen), len(seen.parts.train))
-        model = ensemble.assemble(
-            [trials.refit(one, member, config, seen) for one, member in zip(chosen, members, strict=True)],
-            calibrated.scaling,
-        )
-    conformal = calibrate.conformal(model, config.decision.interval, seen)
-    needed = rows_needed(config.decision.coverage)
-    if len(conformal.calibration) < needed:
-        log.warning(
-            "%d calibration rows are too few for intervals of %g: each holds every label; %d are needed",
-            len(conformal.calibration), config.decision.coverage, needed,
-        )  # fmt: skip
-    y = data.y[data.parts.validation]
-    manifest = describe.describe(
-        config,
-        data,
-        [describe.member(config, data, one.trial, one.run_id, one.undone) for one in chosen],
-        describe.calibration(y, calibrated, data.labels.topology),
-        seen if config.search.refit else None,
-    )
-    path = workspace / f"{manifest.name}.onnx"
-    graph.export(model, conformal, manifest, path)
-    rows = data.parts.validation
-    difference = verify.verify(path, model, conformal, seen.features[rows], seen.raw(rows))
-    log.info(
-        "exported %.1f KiB; equals Keras within %.1g at batches of %s rows",
-        path.stat().st_size / 1024, difference, ", ".join(map(str, verify.BATCHES)),
-    )  # fmt: skip
-    return path, manifest
+    calibration, difference = candidate.export(chosen, session, log.warning)
+    trial_report.log_calibration(run, calibration, config, session.data, "champion")
+    candidate.keep(session)
+    log.info("exported %.1f KiB; equals Keras within %.1g", path.stat().st_size / 1024, difference)
+    return path
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)
-def evaluate_artifact(path: Path, data: Dataset, run: Run) -> Evaluation:
+def evaluate_artifact(path: Path, session: Session, run: Run) -> Evaluation:
     """Score the exported file on the test part."""
     artifact = Artifact(path, "cpu")
-    evaluation = evaluate.evaluate(artifact, data)
+    evaluation = evaluate.evaluate(artifact, session.data)
     run.metrics({f"test/{name}": value for name, value in evaluation.metrics.items()})
     manifest = artifact.manifest
     labels, actions = manifest.labels, manifest.profiles[manifest.default_profile].actions
@@ -212,34 +173,106 @@ def evaluate_artifact(path: Path, data: Dataset, run: Run) -> Evaluation:
     )
     run.table(tables.cost_rows(evaluation.costs), "costs.csv")
     run.table([vars(coverage) for coverage in evaluation.coverages], "intervals.csv")
-    title = f"champion, test, {manifest.default_profile} cost"
+    title = f"candidate, test, {manifest.default_profile} cost"
     run.figure(figures.confusion(evaluation.confusion, labels, actions, title), "confusion.png")
     run.table(tables.confusion_rows(evaluation.confusion, labels, actions), "confusion.csv")
-    run.figure(figures.costs(evaluation.costs, "champion, test: what decisions cost"), "costs.png")
-    get_run_logger().info("test: %s", _briefly(evaluation.metrics))
+    run.figure(figures.costs(evaluation.costs, "candidate, test: what decisions cost"), "costs.png")
+    get_run_logger().info("test: %s", briefly(evaluation.metrics))
     return evaluation
 
 
+@task(name="describe", cache_policy=NO_CACHE)
+def describe(
+    tried: Sequence[Tried],
+    chosen: Sequence[Tried],
+    path: Path,
+    evaluation: Evaluation,
+    session: Session,
+    run: Run,
+) -> str:
+    """Write what the run's page in MLflow says, and the same for Prefect."""
+    manifest = Artifact(path, "cpu").manifest
+    report = "\n\n".join(
+        [
+            tables.comparison([(t.trial.title, t.metrics, t.seconds, t in chosen) for t in tried]),
+            tables.trust(manifest.calibration, evaluation),
+            data_report.page(session.data),
+        ]
+    )
+    run.tags({"mlflow.note.content": report})
+    create_markdown_artifact(report, key="trials", description=f"Trials of {manifest.name}")
+    return report
+
+
 @task(name="register", cache_policy=NO_CACHE)
-def register(
-    experiment: Experiment, run: Run, path: Path, manifest: Manifest, description: str
-) -> tuple[int, Path]:
-    """Log the artifact as a model, load what MLflow keeps of it, and only then register that."""
-    logged = registry.log(experiment, run, path, manifest)
+def register(path: Path, description: str, session: Session, run: Run) -> tuple[int, Path]:
+    """Log the artifact as a model, load what MLflow keeps of it, and only then register that, once."""
+    uri, name, log = session.experiment.uri, session.config.name, get_run_logger()
+    manifest = Artifact(path, "cpu").manifest
+    logged = registry.log(session.experiment, run, path, manifest)
     Artifact(logged.path, "cpu")  # the seal must have survived
-    version = registry.register(experiment, logged, manifest.name, description)
-    get_run_logger().info("registered %s version %d", manifest.name, version)
+    version = registry.registered(uri, name, run.id)
+    if version is None:
+        version = registry.register(uri, logged, name, description, {})
+        log.info("registered %s version %d", name, version)
+    else:
+        log.info("%s version %d was registered before", name, version)
+    registry.set_alias(uri, name, candidate.CHALLENGER, version)
     return version, logged.path
 
 
+@task(name="judge", cache_policy=NO_CACHE)
+def judge(path: Path, version: int, session: Session, run: Run, scratch: Path) -> Verdict:
+    """Serve the candidate as it would be served, compare it with the champion, and keep the verdict."""
+    uri, name = session.experiment.uri, session.config.name
+    measured = candidate.serve(path, version, session)
+    verdict = candidate.judge(path, registry.champion(uri, name), measured, session, scratch)
+    keep_verdict(verdict, version, session, run)
+    return verdict
+
+
+def keep_verdict(verdict: Verdict, version: int, session: Session, run: Run) -> None:
+    """Keep a verdict and its reasons with the run, the version, and in Prefect."""
+    name, log = session.config.name, get_run_logger()
+    page = verdict.markdown(f"{name} version {version}")
+    candidate.keep_verdict(verdict, page, version, session, run)
+    create_markdown_artifact(page, key="verdict", description=f"The gate's verdict on {name}")
+    for check in verdict.checks:
+        if check.passed is False:
+            log.warning("failed: %s", check.words)
+        elif check.passed:
+            log.info("passed: %s", check.words)
+
+
 @task(name="promote", cache_policy=NO_CACHE)
-def promote(experiment: Experiment, name: str, version: int) -> None:
-    """Make the new version the champion."""
-    registry.set_champion(experiment, name, version)
-    get_run_logger().info("models:/%s@champion is now version %d", name, version)
+def promote(path: Path, version: int, verdict: Verdict, session: Session, run: Run, scratch: Path) -> Moved:
+    """Make the version the champion where the verdict lets it pass, also against the latest champion."""
+    uri, config, log = session.experiment.uri, session.config, get_run_logger()
+    judged_against = registry.champion(uri, config.name)
+    if not verdict.passed:
+        log.warning("version %d stays challenger, the champion is %s", version, judged_against or "none")
+        return Moved(False, judged_against, judged_against, "; ".join(verdict.reasons))
 
+    def rejudge(champion: int | None) -> tuple[bool, str, str]:
+        measured = [check for check in verdict.checks if check.name in candidate.MEASURED]
+        again = candidate.judge(path, champion, measured, session, scratch)
+        keep_verdict(again, version, session, run)
+        return again.passed, again.reasons[0], again.digest
 
-def _briefly(
-    scores: dict[str, float], names: Sequence[str] = ("realised_cost", "accuracy", "rps", "nll")
-) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in names)
+    rows = session.data.parts.test[: candidate.GOLDEN]
+    inputs = session.data.raw(rows)
+    moved = promotion.promote(
+        uri,
+        config.name,
+        version,
+        why=verdict.reasons[0],
+        who=f"retrain {run.id} of {whoami()}",
+        digest=verdict.digest,
+        judged_against=verdict.champion,
+        rejudge=rejudge,
+        golden=Golden(inputs, np.asarray(Artifact(path, "cpu").run(inputs).probabilities)),
+    )
+    for note in moved.notes:
+        log.warning("put right: %s", note)
+    log.info("models:/%s@champion is version %s", config.name, moved.champion)
+    return moved

@@ -9,14 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline import ensemble, models, sweep, train
+from pipeline import ensemble, models, train
 from pipeline.calibration import Distortion, Scaling
 from pipeline.config import Config
 from pipeline.conformal import Conformal
 from pipeline.data import Dataset
 from pipeline.ensemble import Member
 from pipeline.export import describe, graph
-from pipeline.sweep import Trial
+from pipeline.sweep import Trial, planning
 from serving.manifest import Manifest
 
 
@@ -32,22 +32,27 @@ class Exported:
 
 def described(config: Config, data: Dataset) -> Manifest:
     """Return the manifest of the first trial of a config, uncalibrated."""
-    trial = sweep.plan(config, data)[0]
+    trial = planning.plan(config, data)[0]
     return describe.describe(config, data, [describe.member(config, data, trial, "0" * 32, Distortion())])
 
 
 def train_and_export(config: Config, data: Dataset, folder: Path) -> Exported:
     """Train the first trial of a config and write its artifact, uncalibrated, into `folder`."""
-    trial = sweep.plan(config, data)[0]
+    trial = planning.plan(config, data)[0]
     fitted = train.fit(
-        data, trial.build_loss(config, data), trial.head, config.model, config.search, trial.seed
+        data,
+        planning.build_loss(trial.loss, config, data),
+        trial.head,
+        config.model,
+        config.search,
+        trial.seed,
     )
     return export(fitted.model, config, data, trial, folder)
 
 
 def export_untrained(config: Config, data: Dataset, folder: Path) -> Exported:
     """Write the artifact of the first trial's network as it was before any training."""
-    trial = sweep.plan(config, data)[0]
+    trial = planning.plan(config, data)[0]
     network = models.build(config.model, data, trial.head)
     return export(network, config, data, trial, folder)
 
@@ -78,7 +83,7 @@ def train_briefly(config: Config, data: Dataset, trial: Trial) -> keras.Model:
     keras.utils.set_random_seed(trial.seed)
     rows = data.parts.train
     network = models.build(config.model, data, trial.head)
-    loss = trial.build_loss(config, data)
+    loss = planning.build_loss(trial.loss, config, data)
     weights = np.ones(data.labels.count)
     if config.model.class_weight == "balanced":
         weights = train.balanced(data.y[rows], data.labels.count)

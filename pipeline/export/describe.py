@@ -17,6 +17,7 @@ from pipeline.calibration import Distortion
 from pipeline.config import Config
 from pipeline.data import Dataset
 from pipeline.sweep import Trial
+from pipeline.sweep.planning import build_loss
 from pipeline.topology import Topology as Arranged
 from serving.manifest import (
     Calibration,
@@ -44,7 +45,7 @@ def member(config: Config, data: Dataset, trial: Trial, run_id: str, undone: Dis
     return Member(
         loss=TrainedWith(name=trial.loss.name, parameters=trial.loss.parameters),
         head=TrainedWith(name=trial.head.name, parameters=trial.head.parameters),
-        proper=trial.build_loss(config, data).proper,
+        proper=build_loss(trial.loss, config, data).proper,
         undone=undone.parts,
         run_id=run_id,
     )

@@ -26,22 +26,27 @@ def confusion(
         actions: A names in their order.
         title: What was decided, and by which rule.
     """
-    size = (max(1.9 + 0.46 * len(actions), 5.4), 1.5 + 0.46 * len(labels))  # room for the title
-    figure = Figure(figsize=size, layout="constrained", dpi=120)
-    axes = figure.subplots()
+    longest = [0.085 * max(map(len, names)) for names in (labels, actions)]  # inches
+    rotated = max(map(len, actions)) > 3
+    left, below = 0.55 + longest[0], 0.5 + (0.75 * longest[1] if rotated else 0.1)
+    cells = (max(0.46 * len(actions), 2.2), 0.46 * len(labels))
+    size = (max(left + cells[0] + 1.2, 5.4), below + cells[1] + 0.45)  # room for the title
+    figure = Figure(figsize=size, dpi=120)
+    axes = _placed(figure, left, below, cells)
     rows = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(rows, 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for true, decided in np.argwhere(counts):
         shade = "white" if shares[true, decided] > 0.5 else "#1b2a41"
         axes.text(decided, true, counts[true, decided], ha="center", va="center", color=shade, fontsize=9)
-    rotation = 45 if max(map(len, actions)) > 3 else 0
+    rotation = 45 if rotated else 0
     axes.set_xticks(range(len(actions)), actions, rotation=rotation, parse_math=False)  # one may have a $
     axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set(xlabel="decision", ylabel="true label")
     figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the true label")
+    scale = _placed(figure, left + cells[0] + 0.15, below + 0.1 * cells[1], (0.12, 0.8 * cells[1]))
+    bar = figure.colorbar(picture, cax=scale, label="share of the true label")
     bar.outline.set_visible(False)
     return figure
 
@@ -54,8 +59,8 @@ def curves(history: dict[str, list[float]], best_epoch: int, title: str) -> Figu
         best_epoch: Counted from 0.
         title: Which trial.
     """
-    figure = Figure(figsize=(5.6, 3.4), layout="constrained", dpi=120)
-    axes = figure.subplots()
+    figure = Figure(figsize=(5.6, 3.4), dpi=120)
+    axes = _placed(figure, 0.75, 0.5, (4.7, 2.55))
     axes.plot(history["loss"], color="#8aa4c8", label="training")
     axes.plot(history["val_loss"], color="#1f4e8c", label="validation")
     axes.axvline(best_epoch, color="#c05621", linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
@@ -95,8 +100,8 @@ def reliability(
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         axes.set_title(names[event], fontsize=9, loc="left", parse_math=False)
         axes.set_aspect("equal")
-    figure.supxlabel("said probability", fontsize=9)
-    figure.supylabel("share that happened", fontsize=9)
+    figure.supxlabel("said probability", fontsize=9, y=0.02)
+    figure.supylabel("share that happened", fontsize=9, x=0.01)
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9
     )
@@ -128,8 +133,8 @@ def costs(forecasts: Mapping[str, CostForecast], title: str) -> Figure:
             f"{name}\nexpected {forecast.expected:.3f}, realised {forecast.realised:.3f}",
             fontsize=9, loc="left", parse_math=False,
         )  # fmt: skip
-    figure.supxlabel("expected cost, a tenth of the rows each", fontsize=9)
-    figure.supylabel("realised cost", fontsize=9)
+    figure.supxlabel("expected cost, a tenth of the rows each", fontsize=9, y=0.02)
+    figure.supylabel("realised cost", fontsize=9, x=0.01)
     return figure
 
 
@@ -137,15 +142,23 @@ def _panels(count: int, title: str, size: float = 1.9) -> tuple[Figure, list[Axe
     """Return a figure of so many panels, four in a row."""
     columns = min(count, 4)
     rows = -(-count // columns)
-    figure = Figure(
-        figsize=(max(size * columns, 5) + 0.4, size * rows + 0.9), layout="constrained", dpi=120
-    )
-    grid = figure.subplots(rows, columns, squeeze=False)
+    width, height = max(size * columns, 5) + 0.4, size * rows + 0.9
+    figure = Figure(figsize=(width, height), dpi=120)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
-    panels = list(grid.flat)
-    for axes in panels:
+    left, below, gap = 0.7, 0.6, 0.45
+    cell = ((width - left) / columns - gap, (height - below - 0.3) / rows - gap)
+    panels = []
+    for place in range(count):
+        row, column = divmod(place, columns)
+        at = (left + column * (cell[0] + gap), below + (rows - 1 - row) * (cell[1] + gap))
+        axes = _placed(figure, *at, cell)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
-    for unused in panels[count:]:
-        unused.set_visible(False)
-    return figure, panels[:count]
+        panels.append(axes)
+    return figure, panels
+
+
+def _placed(figure: Figure, left: float, below: float, size: tuple[float, float]) -> Axes:
+    """Return axes with a place in inches: to find one by what is in it means drawing all of it twice."""
+    width, height = figure.get_size_inches()
+    return figure.add_axes((left / width, below / height, size[0] / width, size[1] / height))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +14,11 @@ from pipeline.data import Dataset
 from pipeline.evaluate import Evaluation
 from pipeline.metrics import CostForecast
 from pipeline.sweep import Trial
+from pipeline.sweep.tried import Tried
 from serving.manifest import Calibration
+
+if TYPE_CHECKING:
+    import keras
 
 
 def parameters(config: Config, data: Dataset) -> dict[str, Any]:
@@ -79,6 +82,22 @@ def comparison(trials: Sequence[tuple[str, dict[str, float], float, bool]]) -> s
     chosen_ones = sum(chosen for *_, chosen in trials)
     which = "the trial in bold was exported" if chosen_ones == 1 else "those in bold were exported as one"
     return "\n".join([*lines, "", f"On the validation part, calibrated; {which}."])
+
+
+def choice(tried: Sequence[Tried], chosen: Sequence[Tried], profile: str) -> str:
+    """Return in one sentence which trials were exported, and why.
+
+    Args:
+        tried: All that ended well, the best first.
+        chosen: Those that answer together, the best first.
+        profile: Of the costs.
+    """
+    best = chosen[0]
+    others = f", with the next {len(chosen) - 1} in an ensemble" if len(chosen) > 1 else ""
+    return (
+        f"lowest realised validation cost of {len(tried)} trials: "
+        f"{best.metrics['realised_cost']:.4f} ({profile}), {best.trial.title}{others}"
+    )
 
 
 def trust(calibration: Calibration, evaluation: Evaluation) -> str:

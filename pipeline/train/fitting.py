@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def fit(
     search: Search,
     seed: int,
     *,
+    cost: NDArray[np.floating] | None = None,
+    told: Callable[[Progress], None] | None = None,
     backup: Path | None = None,
 ) -> Fitted:
     """Train on the training part, stop early on the validation part, keep the best epoch's weights.
@@ -58,6 +61,8 @@ def fit(
         model: The backbone, in which precision it is trained, how labels are weighted.
         search: Epochs, patience, batch size, learning rate.
         seed: Of initial weights, dropout and the order of rows.
+        cost: `(K, A)`, of [true label, action]: adds the curve of what decisions cost in validation.
+        told: Is given the state after each epoch; what it raises ends the training.
         backup: A folder for this training alone. A training that was cut off and is run again
             goes on from there, and ends as it would have. Nothing is left in it after the end.
 
@@ -65,7 +70,9 @@ def fit(
         A float32 network that is not compiled.
     """
     weights = _class_weights(data, model)
-    network, progress = _train(data, loss, head, model, search, seed, search.epochs, True, weights, backup)
+    network, progress = _train(
+        data, loss, head, model, search, seed, search.epochs, True, weights, backup, cost, told
+    )
     return Fitted(network, progress.curves, progress.best_epoch, progress.seconds, weights)
 
 
@@ -118,11 +125,13 @@ def _train(
     validated: bool,
     class_weights: NDArray[np.float64] | None,
     backup: Path | None,
+    cost: NDArray[np.floating] | None = None,
+    told: Callable[[Progress], None] | None = None,
 ) -> tuple[keras.Model, Progress]:
     started = time.perf_counter()
     dtypes = policy(model.precision)
     network = _built(data, model, head, seed, dtypes)
-    loop = Loop(network, loss, search.learning_rate, class_weights)
+    loop = Loop(network, loss, search.learning_rate, class_weights, cost)
     part, held_out = Part.both(data)
     train = loop.training(part, search.batch_size)
     validate = loop.validation(held_out) if validated else None
@@ -146,6 +155,8 @@ def _train(
         progress.seconds = before + time.perf_counter() - started
         if kept is not None:
             kept.save(progress)
+        if told is not None:
+            told(progress)
     trained = progress.kept or network.get_weights()
     if dtypes != "float32":
         network = _built(data, model, head, seed, "float32")

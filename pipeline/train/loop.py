@@ -14,6 +14,8 @@ from pipeline.train.rows import Part
 
 UNDONE = "undone_loss"
 """The curve that tells, with class weights, the loss after they are divided out."""
+COST = "realised_cost"
+"""The curve, of validation alone, that tells what least-cost decisions cost, without any calibration."""
 _VALIDATED = 4096  # rows at a time
 
 Step = Callable[..., tf.Tensor]
@@ -34,11 +36,21 @@ class Loop:
         loss: keras.losses.Loss,
         learning_rate: float,
         class_weights: NDArray[np.float64] | None,
+        cost: NDArray[np.floating] | None = None,
     ) -> None:
-        """`network`: rows to `(batch, K)` log-probabilities; `class_weights`: `(K,)`, one a label."""
+        """A loop that trains a network.
+
+        Args:
+            network: Rows to `(batch, K)` log-probabilities.
+            loss: Of labels and these.
+            learning_rate: Of Adam.
+            class_weights: `(K,)`, one a label.
+            cost: `(K, A)`, of [true label, action], for the curve `COST`.
+        """
         self.network = network
         self.loss = loss
         self.class_weights = class_weights
+        self.cost = cost
         self.optimizer = keras.optimizers.Adam(learning_rate)
         self.optimizer.build(network.trainable_variables)
 
@@ -49,11 +61,12 @@ class Loop:
 
     def training(self, part: Part, size: int) -> Callable[[NDArray[np.int64]], dict[str, float]]:
         """Return a function that trains on rows in an order, `size` a step, and returns means over rows."""
-        return self._named(_epoch(self._train, part, size), "")
+        return self._named(_epoch(self._train, part, size), self._names)
 
     def validation(self, part: Part) -> Callable[[], dict[str, float]]:
         """Return a function that returns means over all rows of what training tells too, as `val_…`."""
-        validate = self._named(_epoch(self._measure, part, _VALIDATED), "val_")
+        names = [f"val_{name}" for name in (*self._names, *([] if self.cost is None else [COST]))]
+        validate = self._named(_epoch(self._measure, part, _VALIDATED), names)
         return lambda: validate(np.arange(len(part)))
 
     def _train(self, x: tf.Tensor, y: tf.Tensor, row_weights: tf.Tensor | None = None) -> tf.Tensor:
@@ -67,7 +80,13 @@ class Loop:
 
     def _measure(self, x: tf.Tensor, y: tf.Tensor, row_weights: tf.Tensor | None = None) -> tf.Tensor:
         log_p = self.network(x, training=False)
-        return self._sums(y, log_p, row_weights, self._loss(y, log_p, row_weights))
+        sums = self._sums(y, log_p, row_weights, self._loss(y, log_p, row_weights))
+        if self.cost is None:
+            return sums
+        cost = tf.constant(self.cost, log_p.dtype)
+        decision = tf.argmin(tf.exp(log_p) @ cost, axis=1)
+        paid = tf.gather(tf.gather(cost, y), decision, batch_dims=1)
+        return tf.concat([sums, [tf.cast(tf.reduce_sum(paid), tf.float64)]], axis=0)
 
     def _loss(self, y: tf.Tensor, log_p: tf.Tensor, row_weights: tf.Tensor | None) -> tf.Tensor:
         weights = row_weights
@@ -94,16 +113,16 @@ class Loop:
             sums.append(self.loss(y, log_q, sample_weight=row_weights) * rows)
         return tf.cast(tf.stack(sums), tf.float64)
 
-    def _named(self, epoch: Epoch, prefix: str) -> Callable[[NDArray[np.int64]], dict[str, float]]:
-        names = ["loss", "accuracy", *([] if self.class_weights is None else [UNDONE])]
+    @property
+    def _names(self) -> list[str]:
+        """What `_sums` are of."""
+        return ["loss", "accuracy", *([] if self.class_weights is None else [UNDONE])]
 
-        def means(order: NDArray[np.int64]) -> dict[str, float]:
-            return {
-                prefix + name: float(total) / len(order)
-                for name, total in zip(names, epoch(order), strict=True)
-            }
-
-        return means
+    @staticmethod
+    def _named(epoch: Epoch, names: list[str]) -> Callable[[NDArray[np.int64]], dict[str, float]]:
+        return lambda order: {
+            name: float(total) / len(order) for name, total in zip(names, epoch(order), strict=True)
+        }
 
 
 def _epoch(step: Step, part: Part, size: int) -> Epoch:

@@ -19,12 +19,13 @@ from parity.networks import Floats, Written
 from parity.plans import Plan
 from trained import Exported
 
-from pipeline import decision, ensemble, sweep, train
+from pipeline import decision, ensemble, train
 from pipeline.calibration import Distortion, Scaling, fit_temperature, fit_vector
 from pipeline.config import Config
 from pipeline.data import Dataset, load
 from pipeline.ensemble import Member
 from pipeline.export import describe
+from pipeline.sweep import Trial, planning
 from pipeline.topology import Topology
 from serving.artifact import Answer, Artifact
 from serving.manifest import Calibration, Manifest
@@ -98,7 +99,7 @@ class Workshop:
         written, described, seen = [], [], []
         for number, (loss, head) in enumerate(plan.members):
             config, data = self._configured(plan, loss, head, number)
-            trial = sweep.plan(config, data)[0]
+            trial = planning.plan(config, data)[0]
             network = trained.train_briefly(config, data, trial)
             undone = _distortion(config, data, trial) if plan.undone else Distortion()
             written.append(Written(Member(network, config.model.passes, trial.seed, undone), trial.head))
@@ -186,8 +187,8 @@ def _synthetic(
     return x, np.minimum((share * classes).astype(int), classes - 1)
 
 
-def _distortion(config: Config, data: Dataset, trial: sweep.Trial) -> Distortion:
-    loss = trial.build_loss(config, data)
+def _distortion(config: Config, data: Dataset, trial: Trial) -> Distortion:
+    loss = planning.build_loss(trial.loss, config, data)
     balanced = config.model.class_weight == "balanced"
     weights = train.balanced(data.y[data.parts.train], data.labels.count) if balanced else None
     return Distortion(getattr(loss, "matrix", None), weights)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from trained import export_untrained
 
-from pipeline import backbones, dropout, models, sweep, train
+from pipeline import backbones, dropout, models, train
 from pipeline.config import Config, load_config
 from pipeline.data import Dataset, load
 from pipeline.errors import InputError
 from pipeline.export import verify
+from pipeline.sweep import planning
 
 GOOD = """
 import keras
@@ -79,7 +80,7 @@ def test_a_network_says_what_head_and_backbone_say(
 ) -> None:
     """Its layers and weights become the network's own, which can be trained, saved and exported."""
     config = _config(own(GOOD, name))
-    (trial,) = sweep.plan(config, data)
+    (trial,) = planning.plan(config, data)
     network = models.build(config.model, data, trial.head)
     assert not any(isinstance(layer, keras.Model) for layer in network.layers)
     assert network.name == f"{name}_softmax"
@@ -89,14 +90,16 @@ def test_a_network_says_what_head_and_backbone_say(
     np.testing.assert_allclose(loaded(images), network(images), atol=1e-6)
     exported = export_untrained(config, data, tmp_path)
     verify.verify(exported.path, exported.model, exported.conformal, data.features)
-    fitted = train.fit(data, trial.build_loss(config, data), trial.head, config.model, config.search, 0)
+    fitted = train.fit(
+        data, planning.build_loss(trial.loss, config, data), trial.head, config.model, config.search, 0
+    )
     assert fitted.curves["loss"][1] < fitted.curves["loss"][0]
 
 
 def test_weights_that_a_function_sets_are_where_training_begins(own: Any, data: Dataset) -> None:
     """A backbone may have been trained before."""
     config = _config(own(GOOD, "trained_before"))
-    network = models.build(config.model, data, sweep.plan(config, data)[0].head)
+    network = models.build(config.model, data, planning.plan(config, data)[0].head)
     assert set(np.unique(network.get_weights()[0])) == {0.25}
 
 
@@ -166,7 +169,7 @@ def test_a_backbone_that_cannot_be_is_refused(name: str, message: str, own: Any,
     """Before any training, in one sentence that says what is wrong."""
     place = own(BAD, name)
     with pytest.raises(InputError, match=message) as refused:
-        sweep.plan(_config(place), data)
+        planning.plan(_config(place), data)
     assert str(refused.value).startswith(f"model.backbone {place!r}: ")
     assert "\n" not in str(refused.value)
 
@@ -182,7 +185,7 @@ def test_a_backbone_that_cannot_be_is_refused(name: str, message: str, own: Any,
 def test_a_module_is_imported_by_its_name(place: str, message: str, data: Dataset) -> None:
     """Where no file of that name lies beside the config."""
     with pytest.raises(InputError, match=message):
-        sweep.plan(_config(place), data)
+        planning.plan(_config(place), data)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +200,7 @@ def test_an_error_in_a_module_is_quoted(text: str, message: str, own: Any, data:
     """With its type and its text; nothing of the module stays behind."""
     before = set(sys.modules)
     with pytest.raises(InputError, match=message):
-        sweep.plan(_config(own(text, "f")), data)
+        planning.plan(_config(own(text, "f")), data)
     assert not [name for name in set(sys.modules) - before if name.startswith("own_")]
 
 
@@ -214,8 +217,8 @@ def test_passes_need_a_dropout_of_the_backbones_own(own: Any, data: Dataset) -> 
     with pytest.raises(
         InputError, match=r"this network drops none; give a layer keras\.layers\.Dropout in"
     ):
-        sweep.plan(_config(own(GOOD, "sequential"), passes=3), data)
-    sweep.plan(_config(own(GOOD, "nested"), passes=3), data)
+        planning.plan(_config(own(GOOD, "sequential"), passes=3), data)
+    planning.plan(_config(own(GOOD, "nested"), passes=3), data)
 
 
 def test_noise_that_no_mask_stands_for_is_refused(own: Any, data: Dataset) -> None:
@@ -227,8 +230,8 @@ def test_noise_that_no_mask_stands_for_is_refused(own: Any, data: Dataset) -> No
         "    return keras.Sequential([keras.Input(shape), *layers, keras.layers.Dropout(0.5)])\n"
     )
     with pytest.raises(InputError, match=r"the layer 'haze' of .* cannot be frozen for 3 passes"):
-        sweep.plan(_config(own(text, "noisy"), passes=3), data)
-    sweep.plan(_config(own(text, "noisy"), passes=1), data)
+        planning.plan(_config(own(text, "noisy"), passes=3), data)
+    planning.plan(_config(own(text, "noisy"), passes=1), data)
 
 
 def test_the_example_trains_on_images_and_exports_its_passes(
@@ -241,8 +244,10 @@ def test_the_example_trains_on_images_and_exports_its_passes(
         'model = { backbone = "backbones:residual", passes = 4 }\n'
     )
     config = load_config(tmp_path / "c.toml")
-    (trial,) = sweep.plan(config, data)
-    fitted = train.fit(data, trial.build_loss(config, data), trial.head, config.model, config.search, 0)
+    (trial,) = planning.plan(config, data)
+    fitted = train.fit(
+        data, planning.build_loss(trial.loss, config, data), trial.head, config.model, config.search, 0
+    )
     assert fitted.curves["val_accuracy"][-1] > 0.85
     exported = export_untrained(config, data, tmp_path)
     verify.verify(exported.path, exported.model, exported.conformal, data.features)
@@ -254,7 +259,7 @@ def test_the_example_takes_a_table(root: Path, table: Path) -> None:
     config = _config(f"{root / 'examples' / 'backbones.py'}:residual", passes=2)
     config = config.model_copy(update={"data": config.data.model_copy(update={"source": str(table)})})
     data = load(config)
-    network = models.build(config.model, data, sweep.plan(config, data)[0].head, "mixed_bfloat16")
+    network = models.build(config.model, data, planning.plan(config, data)[0].head, "mixed_bfloat16")
     assert network(data.features[:5]).shape == (5, 4)
     assert {layer.compute_dtype for layer in network.layers if layer.name.startswith("dense")} == {
         "bfloat16"

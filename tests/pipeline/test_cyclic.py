@@ -11,9 +11,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from trained import described
 
-from pipeline import costs, ensemble, losses, metrics, sweep, train
+from pipeline import costs, ensemble, losses, metrics, train
 from pipeline.config import Config
 from pipeline.data import load
+from pipeline.sweep import planning
 from pipeline.topology import Topology
 
 K = 8
@@ -45,9 +46,14 @@ def test_the_cyclic_setting_beats_the_linear_one(loss: str, tmp_path: Path) -> N
             }
         )
         data = load(config)
-        (trial,) = sweep.plan(config, data)
+        (trial,) = planning.plan(config, data)
         fitted = train.fit(
-            data, trial.build_loss(config, data), trial.head, config.model, config.search, seed=0
+            data,
+            planning.build_loss(trial.loss, config, data),
+            trial.head,
+            config.model,
+            config.search,
+            seed=0,
         )
         profiles = costs.profiles(config.decision, data.labels.topology, data.labels.names)
         cost = profiles[config.decision.profile].cost
@@ -111,12 +117,12 @@ def test_the_period_of_the_config_reaches_loss_costs_and_manifest(tmp_path: Path
     )
     data = load(config)
     assert data.labels.topology == Topology.of(range(1, 13), period=12)
-    (trial,) = sweep.plan(config, data)
+    (trial,) = planning.plan(config, data)
     manifest = described(config, data)
     assert (manifest.topology.kind, manifest.topology.period) == ("cyclic", 12)
     assert manifest.profiles["cyclic"].cost[11][:3] == (1, 2, 3)
     assert manifest.profiles["cyclic"].cost == manifest.profiles["absolute"].cost
-    loss = trial.build_loss(config, data)
+    loss = planning.build_loss(trial.loss, config, data)
     log_p = np.log(np.eye(12)[[0, 10]] * 0.9 + 1e-3).astype(np.float32)
     beside, other_side = loss.call(np.array([11, 11]), tf.constant(log_p)).numpy()
     assert beside == pytest.approx(other_side, rel=1e-5)

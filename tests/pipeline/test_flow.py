@@ -13,9 +13,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
 
-from pipeline import flow, train
+from pipeline import flow
 from pipeline.config import Config
 from pipeline.data import load
+from pipeline.errors import InputError
 from pipeline.flow import Retrained
 from pipeline.tracking import registry
 from serving.artifact import Artifact
@@ -175,9 +176,9 @@ def test_the_best_trials_answer_together(folder: Path, client: MlflowClient) -> 
     undone = [", ".join(member.undone) or "nothing" for member in manifest.members]
     assert undone == [run.data.params["calibration.undone"] for run in by_cost[:2]]
     assert result.metrics["epistemic"] > 0
-    assert "with the next 1 in an ensemble" in result.reasons[0]
+    assert "with the next 1 in an ensemble" in result.chosen
     assert all(run.data.metrics["validation/realised_cost"] >= 100 for run in nested)  # of the profile
-    assert "(triage)" in result.reasons[0]
+    assert "(triage)" in result.chosen
     note = client.get_run(result.run_id).data.tags["mlflow.note.content"]
     assert "Under `triage` the decision is to abstain" in note
     text = Path(client.download_artifacts(result.run_id, "confusion.csv")).read_text(encoding="utf-8")
@@ -190,10 +191,7 @@ def test_the_best_trials_answer_together(folder: Path, client: MlflowClient) -> 
 def test_a_table_is_reported_and_the_winner_trained_once_more(
     folder: Path, client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Warnings, labels and columns stand in the run; validation rows are learned from in the end.
-
-    The budget of seconds is spent after the first trial, so that the second does not begin.
-    """
+    """Warnings, labels and columns stand in the run; validation rows are learned from in the end."""
     random = np.random.default_rng(0)
     lines = ["size,colour,plant,grade"]
     for size in random.normal(size=400):
@@ -206,14 +204,12 @@ def test_a_table_is_reported_and_the_winner_trained_once_more(
         "label": "grade",
         "labels": ["low", "mid", "high"],
     }
-    search = {"losses": ["rps"], "trials": 2, "epochs": 3, "refit": True, "seconds": 1e-3}
-    config = _config(folder, name="things", data=data, search=search, gate={"margin": 0.1})
+    search = {"losses": ["rps"], "trials": 2, "epochs": 3, "refit": True}
+    config = _config(folder, name="things", data=data, search=search, gate={"slices": ["colour"]})
     result = flow.retrain(config)
     found = load(config)
     nested = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
-    assert len(nested) == 1
-    assert "1 of 2 trials in" in caplog.text
-    assert "not used yet: gate.margin" in caplog.text
+    assert len(nested) == 2
     note = client.get_run(result.run_id).data.tags["mlflow.note.content"]
     assert "columns that say nothing: 'plant' is always 'A'" in note
     assert "columns that say nothing: 'plant' is always 'A'" in caplog.text
@@ -248,7 +244,8 @@ def test_the_result_describes_the_test_part(retrained: Retrained, client: Mlflow
     }
     assert retrained.metrics["accuracy"] > 0.8
     assert retrained.promoted
-    assert "lowest realised validation cost of 4 trials" in retrained.reasons[0]
+    assert "lowest realised validation cost of 4 trials" in retrained.chosen
+    assert "the best decision by base rates" in retrained.reasons[0]
 
 
 def test_a_copy_that_may_not_be_served_is_never_registered(
@@ -271,47 +268,80 @@ def test_a_copy_that_may_not_be_served_is_never_registered(
     assert [m.name for m in client.search_registered_models()] == ["digits"]
 
 
-def test_a_trial_that_diverges_is_left_out(
-    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its run ends FAILED, and the best of the others is registered."""
-    fit = train.fit
-
-    def diverging(*args: Any, **kwargs: Any) -> train.Fitted:
-        fitted = fit(*args, **kwargs)
-        if args[-1] == 0:  # the first seed
-            fitted.model.set_weights([w * np.nan for w in fitted.model.get_weights()])
-        return fitted
-
-    monkeypatch.setattr(train, "fit", diverging)
-    search = {"losses": ["cross_entropy"], "trials": 2, "epochs": 1}
+def test_a_trial_that_diverges_is_left_out(folder: Path, client: MlflowClient) -> None:
+    """Its run ends FAILED, and the best of the others is registered, whatever they were drawn with."""
+    space = {"learning_rate": {"choices": [0.01, 1e30]}}
+    search = {"losses": ["cross_entropy"], "trials": 4, "epochs": 1, "space": space, "sampler": "random"}
     result = flow.retrain(_config(folder, name="lucky", search=search))
     nested = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
-    assert sorted(run.info.status for run in nested) == ["FAILED", "FINISHED"]
+    ends = {(run.data.params["search.learning_rate"], run.info.status) for run in nested}
+    assert ends == {("0.01", "FINISHED"), ("1e+30", "FAILED")}
     assert result.version == 1
     client.delete_registered_model("lucky")
 
 
-def test_a_failure_half_way_registers_nothing(
-    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+BACKBONE = """
+import os, pathlib, signal, time
+import keras
+
+def small(shape, classes):
+    log = pathlib.Path("built")
+    number = len(log.read_text()) if log.exists() else 0
+    log.write_text("x" * (number + 1))
+    match pathlib.Path("mood").read_text(), number:
+        case "failing", 2: raise RuntimeError("out of luck, say")
+        case "dying", 2: os.kill(os.getpid(), signal.SIGKILL)
+        case "idling", 2: time.sleep(600)
+    rows = keras.Input(shape)
+    return keras.Model(rows, keras.layers.Dense(8, activation="relu")(keras.layers.Flatten()(rows)))
+"""
+
+
+def _moody(folder: Path, mood: str, **search: object) -> Config:
+    """Return a config whose backbone is in a mood when it is built for the second trial."""
+    (folder / "moody.py").write_text(BACKBONE, encoding="utf-8")
+    (folder / "mood").write_text(mood, encoding="utf-8")
+    (folder / "built").unlink(missing_ok=True)
+    model = {"backbone": f"{folder / 'moody.py'}:small"}
+    chosen = {"losses": ["cross_entropy"], "trials": 3, "epochs": 1, **search}
+    return _config(folder, name=mood, search=chosen, model=model)
+
+
+def test_a_failure_half_way_registers_nothing_and_is_gone_on_with(
+    folder: Path, client: MlflowClient
 ) -> None:
-    """When the second trial fails, both runs end FAILED and no model of that name appears."""
-    fit = train.fit
-
-    def failing(*args: object, **kwargs: object) -> train.Fitted:
-        if args[-1] == 1:
-            raise RuntimeError("out of memory, say")
-        return fit(*args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(train, "fit", failing)
-    search = {"losses": ["cross_entropy"], "trials": 2, "epochs": 1}
-    config = _config(folder, name="unlucky", search=search)
-    with pytest.raises(RuntimeError, match="out of memory, say"):
+    """When the second trial fails, no other begins and both runs end FAILED; the next run begins there."""
+    config = _moody(folder, "failing")
+    with pytest.raises(InputError, match="out of luck, say"):
         flow.retrain(config)
-    runs = client.search_runs(
-        [client.get_experiment_by_name("ordered digits").experiment_id],
-        order_by=["attributes.start_time DESC"],
-        max_results=3,
-    )
+    experiment = client.get_experiment_by_name("ordered digits").experiment_id
+    runs = client.search_runs([experiment], order_by=["attributes.start_time DESC"], max_results=3)
     assert sorted(r.info.status for r in runs) == ["FAILED", "FAILED", "FINISHED"]
-    assert [m.name for m in client.search_registered_models()] == ["digits"]
+    assert "failing" not in {m.name for m in client.search_registered_models()}
+    (parent,) = {run.data.tags["mlflow.parentRunId"] for run in runs if run.data.tags["kind"] == "trial"}
+    result = flow.retrain(config)
+    assert result.run_id == parent
+    nested = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert sorted(run.info.status for run in nested) == ["FAILED", "FINISHED", "FINISHED", "FINISHED"]
+    assert client.get_run(parent).info.status == "FINISHED"
+    client.delete_registered_model("failing")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mood", "status", "told"),
+    [("dying", "FAILED", "ended by SIGKILL (too little memory"), ("idling", "KILLED", "out of time")],
+)
+def test_a_process_that_dies_or_overruns_leaves_the_other_trials(
+    folder: Path, client: MlflowClient, caplog: pytest.LogCaptureFixture, mood: str, status: str, told: str
+) -> None:
+    """Its run tells what became of it. Where the seconds are spent no other trial begins."""
+    config = _moody(folder, mood, **({"seconds": 20} if mood == "idling" else {}))
+    result = flow.retrain(config)
+    nested = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
+    ended = sorted(run.info.status for run in nested)
+    assert ended == (["FINISHED", "KILLED"] if mood == "idling" else ["FAILED", "FINISHED", "FINISHED"])
+    assert status in ended
+    assert told in caplog.text
+    assert result.version == 1
+    client.delete_registered_model(mood)

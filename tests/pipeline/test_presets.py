@@ -15,7 +15,7 @@ from pipeline import heads, losses
 from pipeline.config import Config, Named
 from pipeline.data import Dataset, load
 from pipeline.errors import InputError
-from pipeline.sweep import plan
+from pipeline.sweep import planning
 from pipeline.topology import Topology
 
 K = 5
@@ -101,7 +101,7 @@ def test_presets_without_a_head_are_their_loss() -> None:
 
 def _plan(data: Dataset, **search: Any) -> list[tuple[str, str, dict[str, Any], str]]:
     config = Config.model_validate({"name": "t", "data": {"source": "digits"}, "search": search})
-    return [(t.loss.name, t.head.name, t.head.parameters, t.title) for t in plan(config, data)]
+    return [(t.loss.name, t.head.name, t.head.parameters, t.title) for t in planning.plan(config, data)]
 
 
 def test_a_preset_is_tried_on_its_own_head_alone(data: Dataset) -> None:
@@ -163,7 +163,7 @@ def test_ordered_methods_are_refused_on_a_ring() -> None:
     with pytest.raises(
         InputError, match=r"search.losses: corn: the head 'conditional' orders labels.*cyclic"
     ):
-        plan(config, load(config))
+        planning.plan(config, load(config))
 
 
 def test_a_named_thing_reads_as_it_is_written() -> None:

@@ -16,7 +16,7 @@ from pipeline.data import Dataset
 from pipeline.errors import InputError
 from pipeline.evaluate import Evaluation, evaluate
 from pipeline.report import figures, tables
-from pipeline.sweep import plan
+from pipeline.sweep import planning
 from pipeline.topology import Topology
 from serving.artifact import Artifact
 
@@ -190,9 +190,9 @@ def test_a_loss_of_costs_needs_labels_as_actions(loss: object, triage: Config, d
         r"the actions of profile 'triage' are not the labels; .*\(allowed: zero_one, .*, or a matrix\)"
     )
     with pytest.raises(InputError, match=message):
-        plan(config, data)
+        planning.plan(config, data)
     search = {"losses": [{"name": "expected_cost", "cost": "absolute"}], "trials": 1}
-    assert plan(Config.model_validate({**triage.model_dump(), "search": search}), data)
+    assert planning.plan(Config.model_validate({**triage.model_dump(), "search": search}), data)
 
 
 def test_a_loss_can_learn_a_profile_of_labels(data: Dataset) -> None:
@@ -206,5 +206,5 @@ def test_a_loss_can_learn_a_profile_of_labels(data: Dataset) -> None:
             "decision": {"profile": "own", "profiles": {"own": {"cost": cost}}},
         }
     )
-    (trial,) = plan(config, data)
-    assert trial.build_loss(config, data).get_config()["cost"] == cost
+    (trial,) = planning.plan(config, data)
+    assert planning.build_loss(trial.loss, config, data).get_config()["cost"] == cost

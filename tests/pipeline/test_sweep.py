@@ -10,7 +10,7 @@ from pipeline.config import Config
 from pipeline.data import Dataset
 from pipeline.errors import InputError
 from pipeline.report.tables import trial_parameters
-from pipeline.sweep import plan
+from pipeline.sweep import planning
 
 
 def _config(search: dict[str, Any], **sections: object) -> Config:
@@ -20,7 +20,7 @@ def _config(search: dict[str, Any], **sections: object) -> Config:
 def test_each_round_is_every_loss_with_the_next_seed(data: Dataset) -> None:
     """Two losses and five trials: two whole rounds, and the first loss once more."""
     losses = ["cross_entropy", {"name": "distance_penalty", "weights": "quadratic"}]
-    trials = plan(_config({"losses": losses, "trials": 5, "seed": 7}), data)
+    trials = planning.plan(_config({"losses": losses, "trials": 5, "seed": 7}), data)
     assert [(t.number, t.loss.name, t.seed) for t in trials] == [
         (0, "cross_entropy", 7),
         (1, "distance_penalty", 7),
@@ -45,7 +45,7 @@ def test_each_round_is_every_loss_with_the_next_seed(data: Dataset) -> None:
 def test_a_search_that_cannot_be_is_refused(data: Dataset, search: dict[str, Any], message: str) -> None:
     """An unknown head or loss, and a loss that would never be tried, are told before training."""
     with pytest.raises(InputError, match=message):
-        plan(_config(search), data)
+        planning.plan(_config(search), data)
 
 
 def test_a_cnn_needs_images(table: object) -> None:
@@ -56,7 +56,7 @@ def test_a_cnn_needs_images(table: object) -> None:
         {"name": "t", "data": {"source": str(table)}, "model": {"backbone": "cnn"}}
     )
     with pytest.raises(InputError, match="'cnn' needs images"):
-        plan(config, load(config))
+        planning.plan(config, load(config))
 
 
 def test_the_costs_of_a_loss_are_logged_by_name(data: Dataset) -> None:
@@ -64,8 +64,10 @@ def test_the_costs_of_a_loss_are_logged_by_name(data: Dataset) -> None:
     losses = ["expected_cost", {"name": "expected_cost", "cost": "quadratic", "lam": 1.0}]
     matrix = [[0.0 if i == j else 1.0 for j in range(10)] for i in range(10)]
     config = _config({"losses": [*losses, {"name": "expected_cost", "cost": matrix}], "trials": 3})
-    trials = plan(config, data)
-    logged = [trial_parameters(config, data, one, one.build_loss(config, data)) for one in trials]
+    trials = planning.plan(config, data)
+    logged = [
+        trial_parameters(config, data, one, planning.build_loss(one.loss, config, data)) for one in trials
+    ]
     assert [one["loss.cost"] for one in logged] == ["absolute", "quadratic", "a matrix of the config"]
     assert [one["loss.lam"] for one in logged] == [0.5, 1.0, 0.5]
     assert not any(one["loss.proper"] for one in logged)

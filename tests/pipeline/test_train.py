@@ -54,7 +54,8 @@ PROGRAM = """
 import hashlib, random, sys, threading, time
 from pipeline import environment
 environment.import_tensorflow()
-from pipeline import sweep, train
+from pipeline import train
+from pipeline.sweep import planning
 from pipeline.config import Config
 from pipeline.data import load
 if sys.argv[1] == "disturbed":
@@ -66,8 +67,9 @@ if sys.argv[1] == "disturbed":
 config = Config.model_validate({"name": "t", "data": {"source": "digits"}, "model": {"hidden": [16]},
                                 "search": {"trials": 1, "epochs": 4}})
 data = load(config)
-(trial,) = sweep.plan(config, data)
-fitted = train.fit(data, trial.build_loss(config, data), trial.head, config.model, config.search, 0)
+(trial,) = planning.plan(config, data)
+loss = planning.build_loss(trial.loss, config, data)
+fitted = train.fit(data, loss, trial.head, config.model, config.search, 0)
 print(hashlib.sha256(b"".join(w.tobytes() for w in fitted.model.get_weights())).hexdigest(), fitted.curves)
 """
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline import calibrate, ensemble, sweep, train
+from pipeline import calibrate, ensemble, train
 from pipeline.config import Config
 from pipeline.data import Dataset, load
 from pipeline.ensemble import Member
+from pipeline.sweep import planning
 from pipeline.topology import Topology
 from pipeline.uncertainty import uncertainty
 
@@ -71,8 +72,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, list[Mem
     )
     data = load(config)
     members = []
-    for trial in sweep.plan(config, data):
-        loss = trial.build_loss(config, data)
+    for trial in planning.plan(config, data):
+        loss = planning.build_loss(trial.loss, config, data)
         fitted = train.fit(data, loss, trial.head, config.model, config.search, trial.seed)
         members.append(Member(fitted.model, 1, trial.seed))
     return data, members

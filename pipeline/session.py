@@ -1,0 +1,79 @@
+"""All that a run needs before anything is tried. Whatever is wrong with the input is found here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from socket import gethostname
+
+from pipeline.config import Config
+from pipeline.data import Dataset, load
+from pipeline.run_folder import RunFolder, fingerprint
+from pipeline.sweep import Pair, workers
+from pipeline.sweep.workers import Workers
+from pipeline.tracking.runs import FOLDER, HOST, Experiment
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """What a run has at hand.
+
+    Attributes:
+        config: What is asked for.
+        data: What is learned from.
+        experiment: Where its runs are kept.
+        folder: Where it keeps what it has reached; held by this process.
+        workers: Processes that train.
+        pairs: Of loss and head.
+        gpus: How many the workers see.
+    """
+
+    config: Config
+    data: Dataset
+    experiment: Experiment
+    folder: RunFolder
+    workers: Workers
+    pairs: list[Pair]
+    gpus: int
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What tells of an MLflow run whether its process still lives."""
+        return {HOST: gethostname(), FOLDER: str(self.folder.path.resolve())}
+
+
+_open: ContextVar[Session | None] = ContextVar("session", default=None)
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Session]:
+    """Read the data, hold the folder of an unfinished run or a new one, have processes ready to train.
+
+    Within a session of the same config it is that one: the command opens it before it starts a server,
+    where an error is one sentence, and the flow has a session whoever calls it.
+
+    Raises:
+        InputError: The config, the data or the store is wrong.
+        PipelineError: Nothing can be kept in the working folder.
+    """
+    outer = _open.get()
+    if outer is not None and outer.config is config:
+        yield outer
+        return
+    workers.prepare()
+    data = load(config)
+    experiment = Experiment(config.tracking.uri, config.tracking.experiment or config.name)
+    mark = fingerprint(config, data, experiment.uri)
+    search = config.search
+    with RunFolder.held(config.name, mark) as folder, Workers(search.workers, search.threads) as pool:
+        folder.keep_rows(data)
+        pairs, gpus = pool.call("look", config, folder.rows)
+        token = _open.set(Session(config, data, experiment, folder, pool, pairs, gpus))
+        try:
+            session = _open.get()
+            assert session is not None
+            yield session
+        finally:
+            _open.reset(token)

@@ -1,0 +1,101 @@
+"""A retrain that is killed, at one point after the other, until there is nothing left to be killed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from commands import Command, started, write_project
+from mlflow.tracking import MlflowClient
+
+from pipeline import promotion
+
+RETRAIN = ("retrain", "model.toml", "--json")
+
+
+def _alias_set(folder: Path) -> bool:
+    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True)) as database:
+        (count,) = database.execute(
+            "select count(*) from registered_model_aliases where alias = 'champion'"
+        ).fetchone()
+    return bool(count)
+
+
+def _wait_for_the_alias(folder: Path, command: Command) -> None:
+    command.wait_for("passed: one row is answered")
+    end = time.monotonic() + 60
+    while not _alias_set(folder):
+        assert time.monotonic() < end, command.log
+        time.sleep(0.001)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_is_finished_once(tmp_path: Path) -> None:
+    """In a trial, in the export, before and after the registration, and with the alias just moved.
+
+    Each time the same command goes on with the same run. In the end every trial was done once, one version
+    is registered, one promotion counts, and no run is left RUNNING.
+    """
+    write_project(tmp_path)
+    points = ["trial 1 of 3:", "best of 3:", "exported ", "registered grades version 1"]
+    for number, text in enumerate([*points, None]):
+        with started(tmp_path, *RETRAIN) as command:
+            if text is None:
+                _wait_for_the_alias(tmp_path, command)
+            else:
+                command.wait_for(text)
+            command.kill()
+            assert ("going on with the run" in command.log) == (number > 0)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert [(v.version, v.run_id) for v in client.search_model_versions()] == [
+        (1, client.get_model_version("grades", "1").run_id)
+    ]
+    with started(tmp_path, *RETRAIN) as command:
+        status, out = command.finish()
+    assert status == 0, command.log
+    assert "put right: grades change 1, promote none → 1" in command.log
+    result = json.loads(out)
+    assert (result["version"], result["promoted"], result["champion"]) == (1, True, 1)
+    (version,) = client.search_model_versions()
+    assert version.run_id == result["run_id"]
+    runs = client.search_runs([result["experiment_id"]])
+    assert Counter((r.data.tags["kind"], r.info.status) for r in runs) == {
+        ("retrain", "FINISHED"): 1,
+        ("trial", "FINISHED"): 3,
+        ("trial", "KILLED"): 1,
+    }
+    changes = promotion.history(f"sqlite:///{tmp_path / 'mlflow.db'}", "grades")
+    assert [(c.number, c.before, c.to, c.state) for c in changes] == [
+        (1, None, 1, "killed"),
+        (2, None, 1, "finished"),
+    ]
+    assert list((tmp_path / ".ordinal" / "runs" / "grades").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_two_at_once_both_finish_and_are_promoted_in_order(tmp_path: Path) -> None:
+    """Two retrains of one model, of other seeds, end well; history has no gap, the alias is its last."""
+    write_project(tmp_path)
+    with (
+        started(tmp_path, *RETRAIN) as first,
+        started(tmp_path, *RETRAIN, "--set", "search.seed=5", "--set", "search.epochs=12") as second,
+    ):
+        ends = [one.finish() for one in (first, second)]
+    assert [status for status, _ in ends] == [0, 0], first.log + second.log
+    results = [json.loads(out) for _, out in ends]
+    assert sorted(result["version"] for result in results) == [1, 2]
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    changes = promotion.history(uri, "grades")
+    assert [c.number for c in changes] == list(range(1, len(changes) + 1))
+    assert {c.state for c in changes} == {"finished"}
+    assert [c.before for c in changes] == [None, *(c.to for c in changes[:-1])]
+    champion = MlflowClient(uri).get_model_version_by_alias("grades", "champion")
+    assert int(champion.version) == changes[-1].to
+    # Whoever came second was judged against the first, and not against the base rates.
+    judged = [any("base rates" in reason for reason in result["reasons"]) for result in results]
+    assert judged.count(True) == 1
