@@ -75,6 +75,14 @@ bench-losses: $(READY) ## What a training step costs with each loss, beside Kera
 bench-training: $(READY) ## What an epoch of training costs beside plain Keras and a loop by hand
 	@$(BIN)/python benchmarks/training.py
 
+.PHONY: bench-gpu
+bench-gpu: $(READY) ## What a GPU brings to training and serving, and whether it answers as a CPU does; ARTIFACTS=paths of models
+	@$(BIN)/python benchmarks/gpu.py $(ARTIFACTS)
+
+.PHONY: bench-retraining
+bench-retraining: $(READY) ## What a retraining costs beside its trainings, and what a second worker brings: half an hour
+	@$(BIN)/python benchmarks/retraining.py
+
 .PHONY: bench-mnist
 bench-mnist: $(READY) ## Whether knowing the order helps on MNIST: docs/mnist.md; SOURCE=mnist or a folder of IDX files
 	@$(BIN)/python benchmarks/mnist.py $(or $(SOURCE),mnist)
