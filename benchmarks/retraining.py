@@ -139,7 +139,9 @@ def _watch(root: int, seen: dict[int, tuple[str, float]], ended: threading.Event
             seen_before = pid in seen
             if seen_before or pid == root or parents[pid] in seen or parents[pid] == root:
                 used = (int(fields[11]) + int(fields[12])) / _TICKS
-                seen[pid] = (_name(pid == root, words, seen.get(parents[pid], ("", 0.0))[0]), used)
+                # One that has ended and was not waited for yet has no words any more.
+                name = _name(pid == root, words, seen.get(parents[pid], ("", 0.0))[0])
+                seen[pid] = (name if words else seen.get(pid, (name, 0.0))[0], used)
 
 
 def _name(is_root: bool, words: str, parent: str) -> str:
