@@ -13,10 +13,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config import Config, Profile
+from pipeline.config import Config, Profile, Space
 from pipeline.config.models import Named
 
 DOCS = Path(__file__).parent
+
+_APART = ("profiles", "space")  # tables with a section of their own
 
 HEAD = """# Configuration
 
@@ -35,13 +37,19 @@ def page() -> str:
     for name, field in Config.model_fields.items():
         model = field.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
-            own = {key: inner for key, inner in model.model_fields.items() if key != "profiles"}
+            own = {key: inner for key, inner in model.model_fields.items() if key not in _APART}
             sections += [f"## [{name}]", inspect.cleandoc(model.__doc__ or ""), _table(own)]
             if name == "decision":
                 sections += [
                     "### [decision.profiles.NAME]",
                     Profile.__doc__ or "",
                     _table(Profile.model_fields),
+                ]
+            if name == "search":
+                sections += [
+                    "### [search.space]",
+                    inspect.cleandoc(Space.__doc__ or ""),
+                    _table(Space.model_fields),
                 ]
     return "\n\n".join(part.strip() for part in sections) + "\n"
 
@@ -96,6 +104,7 @@ def _kind(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Named):
         return "name, or table with a name"
     names = {
+        "Range": "range",
         "str": "text",
         "int": "whole number",
         "float": "number",

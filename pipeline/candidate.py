@@ -14,8 +14,6 @@ from pipeline.tracking import registry
 from pipeline.tracking.runs import Run
 from serving.artifact import Artifact
 
-CHALLENGER = "challenger"
-"""Alias of the newest candidate."""
 SEEN = Path("data", "seen.npz")
 """Which rows a model was trained on, among the artifacts of its run."""
 GOLDEN = 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from prefect.runtime import flow_run
 
 from pipeline import candidate, evaluate, promotion
 from pipeline.config import Config
-from pipeline.data.seen import Seen
 from pipeline.evaluate import Evaluation
 from pipeline.gate import Verdict
-from pipeline.promotion import Golden, Moved
+from pipeline.infra_validation import CHALLENGER
+from pipeline.promotion import Golden
 from pipeline.promotion.lock import whoami
 from pipeline.report import data as data_report
 from pipeline.report import figures, tables
@@ -28,9 +29,9 @@ from pipeline.session import Session, opened
 from pipeline.sweep import Trial
 from pipeline.sweep.sweep import Sweep, briefly
 from pipeline.sweep.tried import Tried
-from pipeline.sweep.workers import Worker
+from pipeline.sweep.workers import Lease
 from pipeline.tracking import registry
-from pipeline.tracking.runs import Run
+from pipeline.tracking.runs import FOLDER, Run
 from serving.artifact import Artifact
 
 
@@ -59,7 +60,8 @@ def retrain(config: Config) -> Retrained:
     with opened(config) as session:
         folder, experiment = session.folder, session.experiment
         load_data(session)
-        for run_id in experiment.close_left(is_alive):
+        mine = session.tags[FOLDER]  # nothing of this process runs yet
+        for run_id in experiment.close_left(lambda other: other != mine and is_alive(other)):
             log.warning("run %s was left by a process that has ended: KILLED", run_id)
         for done in promotion.reconcile(experiment.uri, config.name):
             log.warning("put right: %s", done)
@@ -75,7 +77,7 @@ def retrain(config: Config) -> Retrained:
             version, kept = register(artifact, report, session, run)
             with tempfile.TemporaryDirectory(prefix="ordinal-") as scratch:
                 verdict = judge(kept, version, session, run, Path(scratch))
-                moved = promote(kept, version, verdict, session, run, Path(scratch))
+                verdict, champion = promote(kept, version, verdict, session, run, Path(scratch))
         folder.finish()
     return Retrained(
         run_id=run.id,
@@ -85,9 +87,9 @@ def retrain(config: Config) -> Retrained:
         model=config.name,
         version=version,
         artifact=str(kept),
-        promoted=moved.champion == version,
-        champion=moved.champion,
-        reasons=[moved.why] if moved.moved != verdict.passed else verdict.reasons,
+        promoted=champion == version,
+        champion=champion,
+        reasons=verdict.reasons,
         chosen=tables.choice(tried, chosen, config.decision.profile),
         metrics=evaluation.metrics,
     )
@@ -113,9 +115,7 @@ def begin(session: Session, run: Run) -> None:
     run.table(data_report.label_rows(data), "data/labels.csv")
     if data.columns:
         run.table(data_report.column_rows(data), "data/columns.csv")
-    seen = session.folder.path / candidate.SEEN.name
-    Seen.of(data).save(seen)
-    run.file(seen, str(candidate.SEEN.parent))
+    run.file(session.folder.keep_seen(data), str(candidate.SEEN.parent))
 
 
 def search(session: Session, run: Run) -> list[Tried]:
@@ -123,18 +123,31 @@ def search(session: Session, run: Run) -> list[Tried]:
     log, sweep = get_run_logger(), Sweep(session, run)
     if sweep.found:
         log.info("%d trials were done before", len(sweep.found))
-    waiting = [run_trial.submit(trial, worker, sweep) for trial, worker in sweep.trials()]
-    for future in waiting:
-        future.result()
+    waiting = []
+    try:
+        for trial, lease in sweep.trials():
+            waiting.append(run_trial.submit(trial, lease, sweep))
+            # Also where Prefect ends the task before it begins.
+            waiting[-1].add_done_callback(partial(_give, lease))
+        for future in waiting:
+            future.result()
+    except BaseException:
+        session.workers.close()  # Prefect waits for its threads, and they for the workers
+        raise
+    session.folder.note(searched=True)
     tried = sweep.best
     log.info("best of %d: %s", len(tried), tried[0].trial.title)
     return tried
 
 
+def _give(lease: Lease, _: object) -> None:
+    lease.give()
+
+
 @task(name="trial", task_run_name="{trial.title}", cache_policy=NO_CACHE)
-def run_trial(trial: Trial, worker: Worker, sweep: Sweep) -> None:
+def run_trial(trial: Trial, lease: Lease, sweep: Sweep) -> None:
     """Train once, score on validation, and keep all of it in a nested MLflow run."""
-    sweep.do(trial, worker, get_run_logger())
+    sweep.do(trial, lease, get_run_logger())
 
 
 @task(name="export", cache_policy=NO_CACHE)
@@ -217,16 +230,20 @@ def register(path: Path, description: str, session: Session, run: Run) -> tuple[
         log.info("registered %s version %d", name, version)
     else:
         log.info("%s version %d was registered before", name, version)
-    registry.set_alias(uri, name, candidate.CHALLENGER, version)
+    registry.set_alias(uri, name, CHALLENGER, version)
     return version, logged.path
 
 
 @task(name="judge", cache_policy=NO_CACHE)
 def judge(path: Path, version: int, session: Session, run: Run, scratch: Path) -> Verdict:
     """Serve the candidate as it would be served, compare it with the champion, and keep the verdict."""
-    uri, name = session.experiment.uri, session.config.name
+    champion = registry.champion(session.experiment.uri, session.config.name)
+    kept = session.folder.verdict
+    if kept is not None and champion == version:
+        get_run_logger().info("it was promoted before")
+        return kept
     measured = candidate.serve(path, version, session)
-    verdict = candidate.judge(path, registry.champion(uri, name), measured, session, scratch)
+    verdict = candidate.judge(path, champion, measured, session, scratch)
     keep_verdict(verdict, version, session, run)
     return verdict
 
@@ -235,6 +252,7 @@ def keep_verdict(verdict: Verdict, version: int, session: Session, run: Run) -> 
     """Keep a verdict and its reasons with the run, the version, and in Prefect."""
     name, log = session.config.name, get_run_logger()
     page = verdict.markdown(f"{name} version {version}")
+    session.folder.keep_verdict(verdict)
     candidate.keep_verdict(verdict, page, version, session, run)
     create_markdown_artifact(page, key="verdict", description=f"The gate's verdict on {name}")
     for check in verdict.checks:
@@ -245,22 +263,28 @@ def keep_verdict(verdict: Verdict, version: int, session: Session, run: Run) -> 
 
 
 @task(name="promote", cache_policy=NO_CACHE)
-def promote(path: Path, version: int, verdict: Verdict, session: Session, run: Run, scratch: Path) -> Moved:
-    """Make the version the champion where the verdict lets it pass, also against the latest champion."""
+def promote(
+    path: Path, version: int, verdict: Verdict, session: Session, run: Run, scratch: Path
+) -> tuple[Verdict, int | None]:
+    """Make the version the champion where the verdict lets it pass, also against the latest champion.
+
+    Returns the last verdict, and which version is the champion now.
+    """
     uri, config, log = session.experiment.uri, session.config, get_run_logger()
-    judged_against = registry.champion(uri, config.name)
     if not verdict.passed:
-        log.warning("version %d stays challenger, the champion is %s", version, judged_against or "none")
-        return Moved(False, judged_against, judged_against, "; ".join(verdict.reasons))
+        champion = registry.champion(uri, config.name)
+        log.warning("version %d stays challenger, the champion is %s", version, champion or "none")
+        return verdict, champion
+    verdicts = [verdict]
 
     def rejudge(champion: int | None) -> tuple[bool, str, str]:
         measured = [check for check in verdict.checks if check.name in candidate.MEASURED]
         again = candidate.judge(path, champion, measured, session, scratch)
         keep_verdict(again, version, session, run)
+        verdicts.append(again)
         return again.passed, again.reasons[0], again.digest
 
-    rows = session.data.parts.test[: candidate.GOLDEN]
-    inputs = session.data.raw(rows)
+    inputs = session.data.raw(session.data.parts.test[: candidate.GOLDEN])
     moved = promotion.promote(
         uri,
         config.name,
@@ -275,4 +299,4 @@ def promote(path: Path, version: int, verdict: Verdict, session: Session, run: R
     for note in moved.notes:
         log.warning("put right: %s", note)
     log.info("models:/%s@champion is version %s", config.name, moved.champion)
-    return moved
+    return verdicts[-1], moved.champion

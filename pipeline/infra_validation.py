@@ -28,6 +28,9 @@ TIMED = 200
 ENOUGH = 100
 """Of these, without which there is no 95th percentile to speak of."""
 
+CHALLENGER = "challenger"
+"""Alias of the newest candidate, in the registry and where it is served."""
+
 _WARM_UP = 20  # requests
 _SINGLY = 60  # rows that are also asked about in small requests
 _TIES = 0.01  # share of intervals that another device may round the other way
@@ -78,7 +81,7 @@ def validate(
     if not all(len(array) for array in rows.values()) or not rows:
         raise ValueError("infra validation needs at least one row to ask about")
     titled = name if version is None else f"{name} version {version}"
-    with Service(path, device) as service:
+    with Service(path, CHALLENGER, device) as service:
         try:
             address = service.address()
             artifact = Artifact(path, "cpu")
@@ -127,7 +130,11 @@ def _golden(client: Client, artifact: Artifact, rows: Rows, name: str, titled: s
         expected, actual = [], []
         for batch in _batches(rows, size, about):
             reply = client.predict(
-                _request(artifact, batch), name, outputs=_OUTPUTS, timeout=end - time.monotonic()
+                _request(artifact, batch),
+                name,
+                CHALLENGER,
+                outputs=_OUTPUTS,
+                timeout=end - time.monotonic(),
             )
             actual.append(_answer(reply))
             expected.append(_here(artifact, batch))
@@ -139,8 +146,8 @@ def _golden(client: Client, artifact: Artifact, rows: Rows, name: str, titled: s
     return Check(
         "service",
         True,
-        f"{titled} is served on {provider}, and its answers to {count} rows at once, batches of 3 and "
-        f"single rows are onnxruntime's (largest difference {worst:.1g})",
+        f"{titled} is served as {CHALLENGER} on {provider}, and its answers to {count} rows at once, "
+        f"batches of 3 and single rows are onnxruntime's (largest difference {worst:.1g})",
         {"rows": count, "requests": 1 + -(-few // 3) + few, "difference": worst},
     )
 
@@ -166,7 +173,7 @@ def _latency(client: Client, artifact: Artifact, rows: Rows, name: str, latency_
     end = time.monotonic() + SECONDS
     for turn in range(_WARM_UP + TIMED):
         begin = time.perf_counter()
-        client.predict(requests[turn % len(requests)], name, timeout=SECONDS)
+        client.predict(requests[turn % len(requests)], name, CHALLENGER, timeout=SECONDS)
         taken.append(1e3 * (time.perf_counter() - begin))
         if time.monotonic() > end:
             break

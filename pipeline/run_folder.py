@@ -1,81 +1,48 @@
 """Where a run keeps what it has reached, so that one that was killed goes on from there.
 
 .ordinal/runs/NAME/
-  2026-11-26T031502-4711/   locked by the operating system for as long as its process lives
+  .lock                     held while somebody looks for a folder, or makes one
+  2026-11-26T031502.281304-4711/
+    lock                    held by the operating system for as long as the run's process lives
     run.json                what it is a run of, its MLflow run, the seconds that its trials have had
-    rows.joblib             the data set, which every worker maps
-    0.pickle, 0.keras       a trial that has ended, and its network
-    0-fit/                  a long training that was cut off
-    candidate.onnx          the artifact, once it was checked and told of
+    rows.joblib             the data set, which every worker maps; seen.npz which rows those are
+    0.drawn, 0.ended        a trial that has begun, and what became of it; 0.keras its network
+    0-fit/, 0-refit/        a long training that was cut off
+    exported.onnx           the artifact, checked; candidate.onnx once all of that was told
+    verdict                 the gate's, before the champion is moved
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import pickle
 import shutil
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 from filelock import FileLock, Timeout
 
-from pipeline.config import Config
 from pipeline.data import Dataset
+from pipeline.data.seen import Seen
 from pipeline.errors import PipelineError
-from pipeline.sweep.tried import Tried
+from pipeline.sweep.tried import Drawn, Ended
+
+if TYPE_CHECKING:
+    from pipeline.gate import Verdict
 
 RUNS = Path(".ordinal", "runs")
 """In the working folder, as MLflow's own store is."""
+DAYS = 14
+"""How long a run waits for being gone on with."""
 _LOCK, _STATE = "lock", "run.json"
 _NEW, _DONE = ".new-", ".done-"
-_PACKAGES = ("tensorflow", "keras", "optuna", "scikit-learn", "tf2onnx", "onnx", "onnxruntime-gpu", "numpy")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial that has ended, well or not.
-
-    Attributes:
-        drawn: What the study drew for it.
-        looks: Realised validation cost at the epochs at which somebody looked.
-        tried: What it reached; None where it diverged or was pruned.
-        failure: What became of it then, in words.
-        pruned: Whether it was.
-    """
-
-    drawn: dict[str, Any]
-    looks: dict[int, float]
-    tried: Tried | None
-    failure: str = ""
-    pruned: bool = False
-
-
-def fingerprint(config: Config, data: Dataset, uri: str) -> str:
-    """Return a digest of all that a run's outcome depends on: config, data, code, and where it is kept.
-
-    Args:
-        config: What is asked for.
-        data: What is learned from.
-        uri: Of MLflow's store.
-    """
-    digest = hashlib.sha256()
-    for text in (config.model_dump_json(), data.fingerprint, uri, *map(version, _PACKAGES)):
-        digest.update(text.encode() + b"\0")
-    here = Path(__file__).parent
-    files = [*here.rglob("*.py"), *here.with_name("serving").rglob("*.py"), *_own_module(config)]
-    for path in sorted(files):
-        digest.update(path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 class RunFolder:
@@ -95,12 +62,11 @@ class RunFolder:
         Raises PipelineError where nothing can be written there.
         """
         root = RUNS / name
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            _tidy(root)
-            folder = cls._left(root, fingerprint) or cls._new(root, fingerprint)
-        except OSError as error:
-            raise PipelineError(f"no run can be kept in {root}: {error.strerror}") from error
+        with _kept(root):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)  # what lies there is unpickled
+            with _searched(root):
+                _tidy(root)
+                folder = cls._left(root, fingerprint) or cls._new(root, fingerprint)
         try:
             yield folder
         finally:
@@ -120,6 +86,11 @@ class RunFolder:
     def seconds(self) -> float:
         """How long its trials have had."""
         return float(self._state.get("seconds", 0.0))
+
+    @property
+    def searched(self) -> bool:
+        """Whether all trials were done that will be."""
+        return bool(self._state.get("searched"))
 
     @property
     def rows(self) -> Path:
@@ -145,7 +116,7 @@ class RunFolder:
         return self.path / f"{number}-fit"
 
     def note(self, **state: Any) -> None:
-        """Remember something: `run_id`, `seconds`."""
+        """Remember something: `run_id`, `seconds`, `searched`."""
         with self._writing:
             self._state |= state
             self._write(_STATE, json.dumps(self._state).encode())
@@ -154,30 +125,59 @@ class RunFolder:
         """Write the data set where no earlier process has."""
         if not self.rows.is_file():
             unfinished = self.path / "rows.part"
-            joblib.dump(data, unfinished)
-            unfinished.replace(self.rows)
+            with _kept(self.path):
+                joblib.dump(data, unfinished)
+                unfinished.replace(self.rows)
 
-    def keep(self, number: int, ended: Ended) -> None:
+    def keep_seen(self, data: Dataset) -> Path:
+        """Write which rows are learned from; return where."""
+        path = self.path / "seen.npz"
+        with _kept(self.path):
+            Seen.of(data).save(path)
+        return path
+
+    def begin(self, drawn: Drawn) -> None:
+        """Write that a trial begins."""
+        self._write(f"{drawn.trial.number}.drawn", pickle.dumps(drawn))
+
+    def end(self, number: int, ended: Ended) -> None:
         """Write how a trial ended."""
-        self._write(f"{number}.pickle", pickle.dumps(ended))
+        self._write(f"{number}.ended", pickle.dumps(ended))
+
+    def begun(self) -> list[Drawn]:
+        """Return the trials that have begun, by number."""
+        found: list[Drawn] = [pickle.loads(path.read_bytes()) for path in self.path.glob("*.drawn")]
+        return sorted(found, key=lambda one: one.trial.number)
 
     def ended(self) -> dict[int, Ended]:
-        """Return the trials that have ended, by number."""
-        return {int(path.stem): pickle.loads(path.read_bytes()) for path in self.path.glob("*.pickle")}
+        """Return how trials have ended, by number."""
+        return {int(path.stem): pickle.loads(path.read_bytes()) for path in self.path.glob("*.ended")}
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The gate's last verdict, if there is one."""
+        path = self.path / "verdict"
+        return pickle.loads(path.read_bytes()) if path.is_file() else None
+
+    def keep_verdict(self, verdict: Verdict) -> None:
+        """Write the gate's verdict."""
+        self._write("verdict", pickle.dumps(verdict))
 
     def finish(self) -> None:
         """Leave nothing: the next run of the same is another one."""
         done = self.path.with_name(f"{_DONE}{self.path.name}")
-        self.path.rename(done)  # at once: nobody goes on with half of it
+        with _kept(self.path):
+            self.path.rename(done)  # at once: nobody goes on with half of it
         shutil.rmtree(done, ignore_errors=True)
 
     def _write(self, name: str, content: bytes) -> None:
         unfinished = self.path / f"{name}.part"
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self.path / name)
+        with _kept(self.path):
+            with unfinished.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self.path / name)
 
     @classmethod
     def _left(cls, root: Path, fingerprint: str) -> RunFolder | None:
@@ -196,11 +196,12 @@ class RunFolder:
 
     @classmethod
     def _new(cls, root: Path, fingerprint: str) -> RunFolder:
-        name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}-{os.getpid()}"
+        name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%f}-{os.getpid()}"
         hidden = root / f"{_NEW}{name}"
         hidden.mkdir()
         lock = _lock(hidden)
-        assert lock is not None
+        if lock is None:
+            raise PipelineError(f"{hidden} is locked by another process, which should not know of it")
         state = {"fingerprint": fingerprint, "resumed": False}
         (hidden / _STATE).write_text(json.dumps(state), encoding="utf-8")
         hidden.rename(root / name)  # the lock goes with it
@@ -208,13 +209,37 @@ class RunFolder:
 
 
 def is_alive(folder: str) -> bool:
-    """Return whether a process holds a run's folder."""
-    if not Path(folder).is_dir():
-        return False
-    lock = _lock(Path(folder))
+    """Return whether a process holds a run's folder; one of another user's is taken to be held."""
+    path = Path(folder)
+    try:
+        if not path.is_dir():
+            return False
+        with _searched(path.parent):
+            lock = _lock(path)
+    except PermissionError:
+        return True
     if lock is not None:
         lock.release()
     return lock is None
+
+
+@contextlib.contextmanager
+def _kept(place: Path) -> Iterator[None]:
+    """Say in one sentence where something could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise PipelineError(
+            f"the run cannot be kept in {place}: {error.strerror or error}; give the same command again "
+            "once that is mended"
+        ) from error
+
+
+@contextlib.contextmanager
+def _searched(root: Path) -> Iterator[None]:
+    """Be the only one who takes a folder's lock to see whether it is free."""
+    with FileLock(root / ".lock"):
+        yield
 
 
 def _lock(folder: Path) -> FileLock | None:
@@ -228,20 +253,18 @@ def _lock(folder: Path) -> FileLock | None:
 
 
 def _tidy(root: Path) -> None:
-    """Remove what processes left that were killed while they made a folder, or removed one."""
-    for path in root.glob(".*-*"):
-        lock = _lock(path)
+    """Remove what nobody will go on with.
+
+    That is what processes left that were killed while they made a folder or removed one, and runs that
+    ended before their time `DAYS` ago: config, data or code have changed since, or somebody would have
+    gone on with them.
+    """
+    old = time.time() - DAYS * 86400
+    for path in root.iterdir():
+        if not path.is_dir():
+            continue
+        left = path.name.startswith((_NEW, _DONE)) or path.stat().st_mtime < old
+        lock = _lock(path) if left else None
         if lock is not None:
             shutil.rmtree(path, ignore_errors=True)
             lock.release()
-
-
-def _own_module(config: Config) -> list[Path]:
-    """Return the file of a backbone of the user's own."""
-    module, colon, _ = config.model.backbone.rpartition(":")
-    if not colon:
-        return []
-    if module.endswith(".py"):
-        return [Path(module)]
-    found = find_spec(module)
-    return [Path(found.origin)] if found and found.origin else []

@@ -26,8 +26,9 @@ _TOLD = 4  # lines of the log, in a message
 class Service:
     """`ordinal-serving serve` of one file as a process, for as long as the context is open."""
 
-    def __init__(self, path: Path, device: str) -> None:
-        self._arguments = ("serve", str(path), "--device", device)
+    def __init__(self, path: Path, alias: str, device: str) -> None:
+        """Requests may name the file by the alias."""
+        self._arguments = ("serve", f"{path}@{alias}", "--device", device)
 
     def __enter__(self) -> Self:
         root = str(Path(manifest.__file__).resolve().parent.parent)

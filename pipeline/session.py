@@ -10,7 +10,8 @@ from socket import gethostname
 
 from pipeline.config import Config
 from pipeline.data import Dataset, load
-from pipeline.run_folder import RunFolder, fingerprint
+from pipeline.fingerprint import fingerprint
+from pipeline.run_folder import RunFolder
 from pipeline.sweep import Pair, workers
 from pipeline.sweep.workers import Workers
 from pipeline.tracking.runs import FOLDER, HOST, Experiment
@@ -59,7 +60,7 @@ def opened(config: Config) -> Iterator[Session]:
         PipelineError: Nothing can be kept in the working folder.
     """
     outer = _open.get()
-    if outer is not None and outer.config is config:
+    if outer is not None and outer.config == config:
         yield outer
         return
     workers.prepare()

@@ -41,7 +41,8 @@ def serve(
         list[str],
         typer.Argument(
             metavar="MODEL",
-            help="A path of an .onnx file, models:/NAME@ALIAS, or models:/NAME/VERSION; one or several.",
+            help="A path of an .onnx file, maybe with an alias, PATH.onnx@ALIAS; models:/NAME@ALIAS, or "
+            "models:/NAME/VERSION. One or several.",
         ),
     ],
     host: Annotated[str, _option("host")] = _DEFAULTS.host,

@@ -23,6 +23,7 @@ from serving.settings import Settings
 
 SCHEME = "models:/"
 _ADDRESS = re.compile(r"models:/(?P<name>[^/:@]+)(?:/(?P<version>[1-9][0-9]*)|@(?P<alias>[^/:@]+))")
+_FILE = re.compile(r"(?P<path>.+\.onnx)@(?P<alias>[^/:@]+)")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ async def resolve(models: Sequence[str], settings: Settings) -> list[Resolved]:
         RegistryError: Where an address is malformed, or the registry does not have it.
         ArtifactError: Where a version's file in the registry is not an artifact.
     """
-    found = {model: Resolved(Path(model)) for model in models if not model.startswith(SCHEME)}
+    found = {model: _file(model) for model in models if not model.startswith(SCHEME)}
     if len(found) == len(set(models)):
         return list(found.values())
     cache = RegistryCache(settings.cache_folder(), settings.registry())
@@ -81,6 +82,14 @@ async def resolve(models: Sequence[str], settings: Settings) -> list[Resolved]:
             cache.remember(resolved.name, resolved.version, resolved.path, check_seal(resolved.path))
             found[model] = resolved
     return [found[model] for model in dict.fromkeys(models)]
+
+
+def _file(model: str) -> Resolved:
+    """Return a file by its path, or by PATH.onnx@ALIAS, under which requests may then name it."""
+    match = _FILE.fullmatch(model)
+    if match is None or Path(model).exists():
+        return Resolved(Path(model))
+    return Resolved(Path(match["path"]), aliases=(match["alias"],))
 
 
 async def _ask(models: Sequence[str], settings: Settings) -> list[Resolved]:

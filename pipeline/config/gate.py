@@ -25,8 +25,8 @@ class Gate(Closed):
     )
     slices: tuple[Text, ...] = Field(
         default=(),
-        description="Columns of a table of which every value is a slice, as every label is; of more than "
-        "values those with most rows.",
+        description="Columns of a table whose every value is a slice, as every label is: features, or "
+        "columns of data.drop, which are then read for this alone. At most 100 values each.",
     )
     slice_margin: Annotated[float, Field(ge=0)] = Field(
         default=0.05,

@@ -7,6 +7,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.fields import Closed
+from pipeline.errors import nearest
 
 
 class Range(Closed):
@@ -51,14 +52,18 @@ class Range(Closed):
         """
         if not isinstance(value, dict):
             return value
+        for key in value:
+            if key not in cls.model_fields:
+                allowed = ", ".join(cls.model_fields)
+                raise ValueError(
+                    f"a range has no key {key!r}{nearest(key, cls.model_fields)} (allowed: {allowed})"
+                )
         try:
             return cls.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise ValueError(
-                f"{place}: {first['msg']}" if place else first["msg"].partition(", ")[2]
-            ) from error
+            place = "".join(f"{part}: " for part in first["loc"] if isinstance(part, str) and part in value)
+            raise ValueError(place + first["msg"].removeprefix("Value error, ")) from error
 
 
 class Space(Closed):

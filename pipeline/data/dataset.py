@@ -110,7 +110,7 @@ class Dataset:
         return found
 
     def slice_values(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.str_]:
-        """Return what a column of `gate.slices` holds in some rows, `(rows,)`: "empty" of a gap."""
+        """Return what a column of `gate.slices` holds in some rows, `(rows,)`: "" of a gap."""
         return self.slices[name].values(rows)
 
     @cached_property

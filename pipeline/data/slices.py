@@ -16,8 +16,8 @@ from pipeline.errors import InputError, nearest
 MOST_VALUES = 100
 """Different values of a column; of more slices some are worse by chance, and each has few rows."""
 
-EMPTY = "empty"
-"""The value of a row whose cell is missing."""
+EMPTY = ""
+"""The value of a row whose cell is missing, and of no other: cells of no text are missing."""
 
 _CHUNK = 2**16  # rows
 

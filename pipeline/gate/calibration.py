@@ -12,7 +12,7 @@ from pipeline.config import Gate
 from pipeline.gate.resampling import Kinds, bootstrapped, middle
 from pipeline.gate.verdict import Check
 from pipeline.gate.words import percent
-from pipeline.metrics.calibration import BINS, _bins
+from pipeline.metrics.calibration import BINS, bins
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Forecast:
         """Return that of probabilities `(rows, K)` of labels `(rows,)`."""
         mode = np.argmax(probabilities, axis=1)
         chance = probabilities[np.arange(len(y)), mode]
-        return cls(_bins(chance), np.minimum(chance.astype(float), 1), y == mode)
+        return cls(bins(chance), np.minimum(chance.astype(float), 1), y == mode)
 
     @property
     def gap(self) -> NDArray[np.float64]:

@@ -15,9 +15,6 @@ from pipeline.gate.resampling import exchanged, holm
 from pipeline.gate.verdict import Check
 from pipeline.gate.words import percent
 
-MOST = 100
-"""Slices of one column; with more, those with most rows are looked at one by one."""
-
 
 @dataclass(frozen=True)
 class Column:
@@ -61,11 +58,8 @@ def check(
 ) -> list[Check]:
     """Return a check for each value of each column.
 
-    A slice fails where the candidate costs more than `slice_margin` more, and
-
-    - that it costs more at all is beyond chance: p ≤ 1 − confidence by `exchanged`, and by `holm` over all
-      slices that are judged; or
-    - the slice's own interval lies above `slice_margin`, however many other slices there are.
+    A slice fails where the candidate costs more than `slice_margin` more, and that it costs more at all is
+    beyond chance: p ≤ 1 − confidence by `exchanged`, and by `holm` over all slices that are judged.
 
     Args:
         candidate: `(rows,)`, cost[true label, decision].
@@ -74,56 +68,46 @@ def check(
         gate: Margin, confidence and fewest rows.
         told_only: Whether nothing fails.
     """
-    slices: list[Slice] = []
-    rests: list[Check] = []
-    for column in columns:
-        counts = np.bincount(column.group, minlength=len(column.values))
-        most = np.argsort(-counts, kind="stable")
-        slices += _slices(candidate, champion, column, np.sort(most[:MOST]), gate.confidence)
-        if len(most) > MOST:
-            rests.append(_rest(column, int(counts[most[MOST:]].sum())))
+    slices = [
+        one for column in columns for one in _slices(candidate, champion, column, gate.confidence)
+    ]
     judged = [not told_only and one.difference.rows >= gate.min_slice_rows for one in slices]
     chances = [_chance(one.difference, gate) for one in compress(slices, judged)]
     adjusted = iter(holm(np.array(chances)).tolist())
-    checks = [
-        _check(one, gate, next(adjusted) if fit else None, told_only)
+    return [
+        _check(one, gate, next(adjusted) if fit else None, len(chances), told_only)
         for one, fit in zip(slices, judged, strict=True)
     ]
-    return checks + rests
 
 
 def _slices(
-    candidate: NDArray[np.floating],
-    champion: NDArray[np.floating],
-    column: Column,
-    places: NDArray[np.int64],
-    confidence: float,
+    candidate: NDArray[np.floating], champion: NDArray[np.floating], column: Column, confidence: float
 ) -> Iterator[Slice]:
-    """Yield the slices of some values of a column, of those that occur."""
+    """Yield the slices of the values of a column, of those that occur."""
     order = np.argsort(column.group, kind="stable")
-    ends = np.searchsorted(column.group[order], [places, places + 1])
-    for place, start, end in zip(places, *ends, strict=True):
+    ends = np.searchsorted(column.group[order], np.arange(len(column.values) + 1))
+    for value, start, end in zip(column.values, ends[:-1], ends[1:], strict=True):
         if start == end:
             continue
-        rows, value = order[start:end], column.values[place]
+        rows = order[start:end]
         yield Slice(
-            f"{column.name} = {value or 'empty'}",
-            f"{column.words} {value!r}" if value else f"{column.words} empty",
+            # By other words than those of a value, since one may be "empty".
+            f"{column.name} = {value}" if value else f"{column.name} is empty",
+            f"{column.words} {value!r}" if value else f"an empty {column.name}",
             Difference.of(candidate[rows], champion[rows], confidence),
         )
 
 
-def _rest(column: Column, rows: int) -> Check:
-    """Return what is told of a column of so many values that some are no slices."""
-    words = (
-        f"{column.name} has {len(column.values)} values: the {MOST} with most rows are slices, "
-        f"the {rows} rows of the others are only part of the whole"
-    )
-    return Check(f"slice: {column.name}", None, words, {"rows": float(rows)})
+def _check(one: Slice, gate: Gate, chance: float | None, judged: int, told_only: bool) -> Check:
+    """Return the check of a slice.
 
-
-def _check(one: Slice, gate: Gate, chance: float | None, told_only: bool) -> Check:
-    """Return the check of a slice; `chance` is its adjusted p-value, None where it is only told."""
+    Args:
+        one: The slice.
+        gate: Margin, confidence and fewest rows.
+        chance: Its adjusted p-value; None where it is only told.
+        judged: Of how many slices.
+        told_only: Whether no slice is judged.
+    """
     found, n = one.difference, one.difference.places
     name, passed, numbers = f"slice: {one.name}", None if chance is None else True, found.numbers
     more = (
@@ -139,11 +123,14 @@ def _check(one: Slice, gate: Gate, chance: float | None, told_only: bool) -> Che
         if found.mean > gate.slice_margin:
             lower, upper = found.interval
             numbers |= {"lower": lower, "upper": upper, "chance": chance}
-            passed = chance > 1 - gate.confidence and lower <= gate.slice_margin
+            passed = chance > 1 - gate.confidence
             words += (
                 f", {percent(gate.confidence)} interval {lower:.{n}f} to {upper:.{n}f}: "
-                f"more than slice_margin = {gate.slice_margin:g}{', but maybe by chance' if passed else ''}"
+                f"more than slice_margin = {gate.slice_margin:g}"
             )
+            if passed:
+                among = f" on one of {judged} slices" if judged > 1 else ""
+                words += f", but maybe by chance (p = {chance:.2g}{among})"
     elif not told_only:
         words += f"; fewer rows than min_slice_rows = {gate.min_slice_rows}, so only told"
     return Check(name, passed, words, numbers)

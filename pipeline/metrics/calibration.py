@@ -123,9 +123,9 @@ def threshold_reliability(
     sets = topology.sets()
     curves = []
     for chance, inside in zip((np.asarray(probabilities, dtype=float) @ sets).T, sets.T, strict=True):
-        bins = _bins(chance)
-        rows = np.bincount(bins, minlength=BINS)
-        said, happened = (np.bincount(bins, weights=w, minlength=BINS) for w in (chance, inside[y]))
+        place = bins(chance)
+        rows = np.bincount(place, minlength=BINS)
+        said, happened = (np.bincount(place, weights=w, minlength=BINS) for w in (chance, inside[y]))
         curves.append(Reliability(rows, ratio(said, rows), ratio(happened, rows)))
     return curves
 
@@ -167,11 +167,11 @@ def calibration_line(y: Indices, probabilities: Probabilities, topology: Topolog
 def _calibration_error(chance: NDArray[np.floating], happened: NDArray[np.generic]) -> float:
     """Return the ECE of an event's chances, both `(rows,)`; its contrary has the same."""
     gap = np.asarray(happened, dtype=float) - chance
-    of_bins = np.bincount(_bins(chance), weights=gap, minlength=BINS)
+    of_bins = np.bincount(bins(chance), weights=gap, minlength=BINS)
     return float(ratio(np.sum(np.abs(of_bins)), len(gap)))
 
 
-def _bins(chance: NDArray[np.floating]) -> NDArray[np.int64]:
+def bins(chance: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return the bin of each chance, `(rows,)`, 0 … 14; one on an edge is in the outer bin."""
     tail = np.round(np.minimum(chance, 1 - chance), DECIMALS)  # distance to the nearer end
     from_end = np.digitize(tail, EDGES, right=True)

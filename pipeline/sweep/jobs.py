@@ -15,13 +15,13 @@ import tensorflow as tf  # noqa: E402
 from pipeline import trials  # noqa: E402
 from pipeline.config import Config  # noqa: E402
 from pipeline.data import Dataset  # noqa: E402
-from pipeline.errors import Pruned  # noqa: E402
+from pipeline.errors import Died, Pruned  # noqa: E402
 from pipeline.export import champion  # noqa: E402
 from pipeline.sweep import planning  # noqa: E402
 from pipeline.sweep.trial import Pair, Trial  # noqa: E402
-from pipeline.sweep.tried import Begun, Calibration, Reached, Tried  # noqa: E402
+from pipeline.sweep.tried import COST, Begun, Calibration, Reached, Tried  # noqa: E402
 from pipeline.sweep.workers import Tell  # noqa: E402
-from pipeline.train import COST, Progress  # noqa: E402
+from pipeline.train import Progress  # noqa: E402
 
 LOOKS = 20
 """How often in a training of as many epochs as are allowed somebody looks how it goes."""
@@ -38,7 +38,7 @@ def look(_: Tell, config: Config, data: Path) -> tuple[list[Pair], int]:
 def train(tell: Tell, trial: Trial, config: Config, data: Path, network: Path, backup: Path) -> Tried:
     """Do one trial, see `trials.run`; tells `Begun` and `Reached`, and ends where it is told to.
 
-    Raises Pruned then, and Diverged where the training did.
+    Raises Pruned then, Diverged where the training did, and Died where memory was not enough.
     """
     rows = _rows(data)
     every = max(1, config.search.epochs // LOOKS)
@@ -50,7 +50,11 @@ def train(tell: Tell, trial: Trial, config: Config, data: Path, network: Path, b
             raise Pruned(f"pruned after {progress.epoch} epochs")
 
     tell(Begun(trials.parameters(trial, config, rows)))
-    return trials.run(trial, config, rows, network, told=told, backup=backup)
+    try:
+        return trials.run(trial, config, rows, network, told=told, backup=backup)
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise Died(f"too little memory, fewer search.workers may help: {reason}") from error
 
 
 def export(

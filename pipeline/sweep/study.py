@@ -39,16 +39,25 @@ class Study:
             pruner = optuna.pruners.MedianPruner(LEAST_ENDED, n_warmup_steps=self._search.patience)
         self._study = optuna.create_study(pruner=pruner)
 
-    def draw(self, number: int, drawn: Mapping[str, Any] | None = None) -> Trial:
-        """Return a trial to be done.
-
-        Args:
-            number: Of the trial, from 0.
-            drawn: What an earlier process drew for it, `drawn_for`; by default it is drawn now.
-        """
-        known = dict(drawn or {})
+    def draw(self, number: int) -> Trial:
+        """Return a trial to be done: the one with this number, from 0."""
+        known = {}
         if self._search.draws == "grid" or number < len(self._pairs):
             known["pair"] = list(self._pairs)[number % len(self._pairs)]
+        chosen, settings = self._asked(number, known)
+        same = repr((chosen, settings))
+        # In a grid a round is a seed, whatever has been drawn by then.
+        place = number // len(self._pairs) if self._search.draws == "grid" else self._drawn[same]
+        self._drawn[same] += 1
+        return Trial(number, chosen, self._search.seed + place, settings)
+
+    def redraw(self, trial: Trial, drawn: Mapping[str, Any]) -> None:
+        """Take up a trial that an earlier process drew, with `drawn_for` as it was there."""
+        same = repr(self._asked(trial.number, dict(drawn)))
+        self._drawn[same] = max(self._drawn[same], trial.seed - self._search.seed + 1)
+
+    def _asked(self, number: int, known: dict[str, Any]) -> tuple[Pair, tuple[tuple[str, Any], ...]]:
+        """Return what the sampler draws where it is not known."""
         self._study.sampler = self._sampler(number)
         self._study.enqueue_trial(known)
         one = self._trials[number] = self._study.ask()
@@ -56,16 +65,11 @@ class Study:
         chosen = Pair(
             _chosen(one, str(pair), pair.loss), _chosen(one, f"{pair} head", pair.head), pair.usual
         )
-        settings = tuple(
-            (key, _suggested(one, key, values)) for key, values in self._search.space.ranges.items()
-        )
-        same = repr((chosen, settings))
-        trial = Trial(number, chosen, self._search.seed + self._drawn[same], settings)
-        self._drawn[same] += 1
-        return trial
+        ranges = self._search.space.ranges.items()
+        return chosen, tuple((key, _suggested(one, key, values)) for key, values in ranges)
 
     def drawn_for(self, number: int) -> dict[str, Any]:
-        """Return what was drawn for a trial, as `draw` takes it again."""
+        """Return what was drawn for a trial, as `redraw` takes it."""
         return self._trials[number].params
 
     def is_unpromising(self, number: int, epoch: int, cost: float) -> bool:

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.errors import Died, Diverged, OutOfTime, PipelineError, Pruned, Stopped
+from pipeline.errors import Died, Diverged, PipelineError, Pruned, Stopped
 from pipeline.report import trial as report
-from pipeline.run_folder import Ended
 from pipeline.session import Session
 from pipeline.sweep.study import State, Study
 from pipeline.sweep.trial import Trial
-from pipeline.sweep.tried import Begun, Reached, Tried
-from pipeline.sweep.workers import Worker
+from pipeline.sweep.tried import COST, Begun, Drawn, Ended, Reached, Tried
+from pipeline.sweep.workers import Lease, Tell
 from pipeline.tracking.runs import Run
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -40,45 +39,55 @@ class Sweep:
         self._failures: list[str] = []
         self.found = session.folder.ended()
         """Trials that an earlier process has done, by number."""
-        for number, ended in sorted(self.found.items()):
-            self._study.draw(number, ended.drawn)
-            for epoch, cost in ended.looks.items():
-                self._study.is_unpromising(number, epoch, cost)
-            self._note(number, ended)
+        self._again: dict[int, Trial] = {}
+        for begun in session.folder.begun():
+            number = begun.trial.number
+            self._study.redraw(begun.trial, begun.drawn)
+            if number in self.found:
+                for epoch, cost in self.found[number].looks.items():
+                    self._study.is_unpromising(number, epoch, cost)
+                self._note(number, self.found[number])
+            else:
+                self._again[number] = begun.trial
 
-    def trials(self) -> Iterator[tuple[Trial, Worker]]:
+    def trials(self) -> Iterator[tuple[Trial, Lease]]:
         """Yield what is to be done, each with a worker to do it, as soon as one is idle.
 
         Ends early where the budget of seconds is spent, or a trial has failed in a way that others would.
         """
+        folder = self._session.folder
         for number in range(self._session.config.search.trials):
-            if number in self.found:
+            if folder.searched or number in self.found:
                 continue
-            worker = self._session.workers.take()
+            lease = self._session.workers.take()
             if self._failed or (self._until is not None and time.monotonic() >= self._until):
-                self._session.workers.give(worker)
+                lease.give()
                 return
-            yield self._study.draw(number), worker
+            trial = self._again.get(number)
+            if trial is None:
+                trial = self._study.draw(number)
+                folder.begin(Drawn(trial, self._study.drawn_for(number)))
+            yield trial, lease
 
-    def do(self, trial: Trial, worker: Worker, log: Log) -> None:
-        """Train once, score on validation, keep all of it in a nested MLflow run; give back the worker.
+    def do(self, trial: Trial, lease: Lease, log: Log) -> None:
+        """Train once, score on validation, keep all of it in a nested MLflow run.
 
-        A trial that diverges, is ended or whose process dies leaves the others to go on.
+        A trial that diverges, is ended or whose process dies leaves the others to go on. The worker is
+        given back as soon as the training has ended.
         """
         try:
-            self._do(trial, worker, log)
+            self._do(trial, lease, log)
         except (Diverged, Stopped, Died) as error:
             log.warning("trial %d of %d: %s", trial.number + 1, self._session.config.search.trials, error)
         except BaseException:
             self._failed = True
             raise
         finally:
-            self._session.workers.give(worker)
+            lease.give()
 
-    def _do(self, trial: Trial, worker: Worker, log: Log) -> None:
+    def _do(self, trial: Trial, lease: Lease, log: Log) -> None:
         session, number, of = self._session, trial.number, self._session.config.search.trials
         looks: dict[int, float] = {}
-        drawn = self._study.drawn_for(number)
         said = time.monotonic()
         tags = {"kind": "trial", "loss": trial.loss.name, "head": trial.head.name, **session.tags}
         with session.experiment.run(trial.title, tags, self._run) as run:
@@ -99,25 +108,45 @@ class Sweep:
                         return not self._study.is_unpromising(number, epoch, cost)
                 return True
 
-            paths = (session.folder.rows, session.folder.network(number), session.folder.backup(number))
             try:
-                tried: Tried = worker.call(
-                    "train", trial, session.config, *paths, until=self._until, heard=heard
-                )
-            except Diverged as error:
-                self._end(number, Ended(drawn, looks, None, str(error)))
-                raise
-            except Pruned as error:
-                self._end(number, Ended(drawn, looks, None, str(error), pruned=True))
-                raise
-            except (OutOfTime, Died) as error:  # another process may bring it to its end
-                self._failures.append(str(error))
-                self._study.end(number, State.FAIL)
+                tried = self._trained(trial, lease, looks, heard)
+            except (Diverged, Stopped, Died) as error:
+                run.steps(f"val_{COST}", looks)
+                run.tags({"ended": str(error)})
                 raise
             tried = replace(tried, run_id=run.id)
             report.log(run, tried, session.config, session.data)
-        self._end(number, Ended(drawn, looks, tried))
+        self._end(number, Ended(looks, tried))
         log.info("trial %d of %d: %s (%.1f s)", number + 1, of, briefly(tried.metrics), tried.seconds)
+
+    def _trained(self, trial: Trial, lease: Lease, looks: dict[int, float], heard: Tell) -> Tried:
+        """Return what the worker reached; note how it ended where it reached nothing."""
+        number, folder = trial.number, self._session.folder
+        paths = (folder.rows, folder.network(number), folder.backup(number))
+        try:
+            tried: Tried = lease.worker.call(
+                "train", trial, self._session.config, *paths, until=self._until, heard=heard
+            )
+        except Diverged as error:
+            self._end(number, Ended(looks, None, str(error)))
+            raise
+        except Pruned as error:
+            self._end(number, Ended(looks, None, str(error), pruned=True))
+            raise
+        except (Stopped, Died) as error:  # another process may bring it to its end
+            if isinstance(error, Died):
+                lease.worker.end()  # whatever has eaten its memory
+            self._failures.append(str(error))
+            self._study.end(number, State.FAIL)
+            folder.note(seconds=self._spent)
+            raise
+        lease.give()
+        return tried
+
+    @property
+    def _spent(self) -> float:
+        """Seconds that trials have had, those of earlier processes too."""
+        return self._earlier + time.monotonic() - self._began
 
     @property
     def best(self) -> list[Tried]:
@@ -142,8 +171,8 @@ class Sweep:
 
     def _end(self, number: int, ended: Ended) -> None:
         folder = self._session.folder
-        folder.note(seconds=self._earlier + time.monotonic() - self._began)
-        folder.keep(number, ended)
+        folder.note(seconds=self._spent)
+        folder.end(number, ended)
         self._note(number, ended)
 
     def _note(self, number: int, ended: Ended) -> None:

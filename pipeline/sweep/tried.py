@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from pipeline.sweep.trial import Trial
 
+COST = "realised_cost"
+"""The curve, of validation alone, that tells what least-cost decisions cost, without any calibration."""
+
 
 @dataclass(frozen=True)
 class Begun:
@@ -81,3 +84,33 @@ class Tried:
     undone: Mapping[str, NDArray[np.float64] | None]
     class_weights: NDArray[np.float64] | None
     run_id: str = ""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A trial that has begun.
+
+    Attributes:
+        trial: Which.
+        drawn: What the study drew for it.
+    """
+
+    trial: Trial
+    drawn: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial that has ended, well or not.
+
+    Attributes:
+        looks: Realised validation cost at the epochs at which somebody looked.
+        tried: What it reached; None where it diverged or was pruned.
+        failure: What became of it then, in words.
+        pruned: Whether it was.
+    """
+
+    looks: dict[int, float]
+    tried: Tried | None
+    failure: str = ""
+    pruned: bool = False

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipeline import environment
-from pipeline.errors import Died, OutOfTime, PipelineError
+from pipeline.errors import Died, OutOfTime, PipelineError, Stopped
 
 Tell = Callable[[Any], bool]
 """Says something to whoever asked for a job; returns whether the job shall go on."""
@@ -64,6 +64,7 @@ class Worker:
 
         Raises:
             OutOfTime: It was not done in time.
+            Stopped: The worker was closed.
             Died: The process ended.
             Exception: What the job raised.
         """
@@ -75,6 +76,8 @@ class Worker:
                 connection.send(heard is None or heard(content))
                 kind, content = self._next(connection, until)
         except (EOFError, ConnectionError) as error:
+            if self._closed:
+                raise Stopped("the run was ended") from error
             raise Died(self._epitaph()) from error
         except BaseException:  # of `heard`, or an interrupt: the job is nobody's any more
             self.end()
@@ -105,7 +108,7 @@ class Worker:
     def _started(self) -> Connection:
         with self._lock:
             if self._closed:
-                raise Died("the run is being ended")
+                raise Stopped("the run was ended")
             if self._process is None or self._connection is None or not self._process.is_alive():
                 ours, theirs = _CONTEXT.Pipe()
                 process = _CONTEXT.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
@@ -127,6 +130,23 @@ class Worker:
         return f"its process ended with status {code}"
 
 
+class Lease:
+    """The right to one worker, until it is given back."""
+
+    def __init__(self, worker: Worker, idle: queue.SimpleQueue[Worker]) -> None:
+        self.worker = worker
+        self._idle = idle
+        self._lock = threading.Lock()
+        self._over = False
+
+    def give(self) -> None:
+        """Give the worker back; once, however often it is called."""
+        with self._lock:
+            over, self._over = self._over, True
+        if not over:
+            self._idle.put(self.worker)
+
+
 class Workers:
     """Some processes, of which each can be taken by one thread at a time."""
 
@@ -135,25 +155,28 @@ class Workers:
         prepare()
         share = threads or max(1, len(os.sched_getaffinity(0)) // count)
         self._all = [Worker(place, share) for place in range(count)]
-        self._idle: queue.Queue[Worker] = queue.Queue()
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._all:
             self._idle.put(worker)
 
-    def take(self) -> Worker:
-        """Return a worker that nobody has taken, once there is one; `give` it back."""
-        return self._idle.get()
-
-    def give(self, worker: Worker) -> None:
-        """Give back a worker."""
-        self._idle.put(worker)
+    def take(self) -> Lease:
+        """Return a worker that nobody has taken, once there is one."""
+        return Lease(self._idle.get(), self._idle)
 
     def call(self, job: str, *arguments: Any, heard: Tell | None = None) -> Any:
         """Return what a job returns in the first process that is idle; raises what `Worker.call` does."""
-        worker = self.take()
+        lease = self.take()
         try:
-            return worker.call(job, *arguments, heard=heard)
+            return lease.worker.call(job, *arguments, heard=heard)
+        except Died as error:
+            raise Died(f"{job}: {error}") from error
         finally:
-            self.give(worker)
+            lease.give()
+
+    def close(self) -> None:
+        """End all processes, whatever they are doing, for good."""
+        for worker in self._all:
+            worker.close()
 
     def __enter__(self) -> Self:
         return self
@@ -161,8 +184,7 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._all:
-            worker.close()
+        self.close()
 
 
 def _serve(connection: Connection, place: int, threads: int) -> None:
@@ -190,6 +212,8 @@ def _serve(connection: Connection, place: int, threads: int) -> None:
 
 def _portable(error: Exception) -> Exception:
     """Return an error that can be raised where no TensorFlow is, with where it came from as a note."""
+    if isinstance(error, OSError):
+        return PipelineError(f"{error}; give the same command again once that is mended")
     own = type(error).__module__ in ("builtins", "pipeline.errors", "serving.errors")
     sent = error if own else RuntimeError(f"{type(error).__name__}: {error}")
     if not isinstance(error, PipelineError):

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from pipeline.errors import InputError, PipelineError, Stopped
+from pipeline.errors import InputError, PipelineError, Stopped, StoreError
 from pipeline.tracking import store
 from pipeline.tracking.store import reached
 
@@ -76,6 +76,13 @@ class Run:
         with self._reached():
             for start in range(0, len(points), 1000):  # MLflow's limit of one call
                 self._client.log_batch(self.id, metrics=points[start : start + 1000])
+
+    def steps(self, name: str, values: Mapping[int, float]) -> None:
+        """Log numbers of one name at some steps."""
+        now = int(time.time() * 1000)
+        with self._reached():
+            points = [Metric(name, value, now, step) for step, value in values.items()]
+            self._client.log_batch(self.id, metrics=points)
 
     def tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
@@ -168,9 +175,17 @@ class Experiment:
         return Run(self._client, created.info.run_id, self.id)
 
     def reopen(self, run_id: str, tags: Mapping[str, str]) -> Run:
-        """Open a run of an earlier process once more: it is RUNNING again."""
+        """Open a run of an earlier process once more: it is RUNNING again.
+
+        Raises StoreError where somebody has deleted it.
+        """
         run = Run(self._client, run_id, self.id)
         with reached(self.uri):
+            if self._client.get_run(run_id).info.lifecycle_stage == "deleted":
+                raise StoreError(
+                    f"run {run_id} was deleted, and {tags.get(FOLDER, 'its folder')} would go on with it: "
+                    "restore the run, or remove that folder to begin anew"
+                )
             self._client.update_run(run_id, status="RUNNING")
         run.tags(tags)
         return run

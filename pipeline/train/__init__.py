@@ -10,8 +10,8 @@ precision.py in how many bits the backbone computes
 """
 
 from pipeline.train.fitting import Fitted, fit, refit
-from pipeline.train.loop import COST, UNDONE
+from pipeline.train.loop import UNDONE
 from pipeline.train.progress import Progress
 from pipeline.train.rows import balanced
 
-__all__ = ["COST", "UNDONE", "Fitted", "Progress", "balanced", "fit", "refit"]
+__all__ = ["UNDONE", "Fitted", "Progress", "balanced", "fit", "refit"]

@@ -10,12 +10,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipeline.calibration import undo_class_weights
+from pipeline.sweep.tried import COST
 from pipeline.train.rows import Part
 
 UNDONE = "undone_loss"
 """The curve that tells, with class weights, the loss after they are divided out."""
-COST = "realised_cost"
-"""The curve, of validation alone, that tells what least-cost decisions cost, without any calibration."""
 _VALIDATED = 4096  # rows at a time
 
 Step = Callable[..., tf.Tensor]

@@ -44,8 +44,7 @@ class Part:
     @cached_property
     def streamed(self) -> bool:
         """Whether rows stay where they are until a batch needs them."""
-        features = self.data.features
-        return isinstance(features, np.memmap) or features.nbytes > storage.IN_MEMORY
+        return self.data.features.nbytes > storage.IN_MEMORY
 
     def take(self, places: NDArray[np.integer] | slice) -> tuple[NDArray[np.generic], ...]:
         """Return `(batch, …)` features, `(batch,)` labels and, where there are some, `(batch,)` weights.

@@ -296,6 +296,66 @@ def test_columns_and_splits_that_cannot_be_are_named(text: str, message: str, tm
     assert "\n" not in str(raised.value)
 
 
+RANGED = 'losses = [{ name = "cdw_ce", alpha = { '
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            RANGED + "low = 1 } }]\n",
+            r"search.losses.0: a range has low and high, or choices: \{ low = 0.0, high = 0.5 \}$",
+        ),
+        (
+            RANGED + "low = 1, hihg = 2 } }]\n",
+            r"a range has no key 'hihg'; did you mean 'high'\? \(allowed: low, high, log, choices\)$",
+        ),
+        (RANGED + 'low = "a", high = 2 } }]\n', "search.losses.0: low: Input should be a valid"),
+        (RANGED + "low = 2, high = 2 } }]\n", "low must be below high, got 2 and 2$"),
+        (
+            RANGED + "low = 0, high = 2, log = true } }]\n",
+            "low must be above 0 on a logarithmic scale, got 0$",
+        ),
+        (RANGED + "low = 0, choices = [1] } }]\n", "choices stand alone, without low, high and log$"),
+        (
+            "space.dropout = { low = 0.0, high = 1.5 }\n",
+            "search.space.dropout: Input should be less than 1, got 1.5$",
+        ),
+        (
+            "space.hidden = { low = 1, high = 2 }\n",
+            "search.space.hidden: Input should be a valid tuple, got 1$",
+        ),
+        (
+            "space.hiden = { choices = [[1]] }\n",
+            r"\[search.space\] has no key 'hiden'; did you mean 'hidden'\?",
+        ),
+        (
+            'sampler = "grid"\nspace.dropout = { low = 0.0, high = 0.5 }\n',
+            "sampler 'grid' draws nothing, but dropout has a range: use 'tpe' or 'random'$",
+        ),
+    ],
+)
+def test_a_range_that_cannot_be_is_named(text: str, message: str, tmp_path: Path) -> None:
+    """Where it stands, what is wrong with it, and what would be right, in one sentence."""
+    with pytest.raises(InputError, match=message) as raised:
+        load_config(_write(tmp_path, MINIMAL + "[search]\n" + text))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "draws"),
+    [
+        ("", "grid"),
+        ('sampler = "random"\n', "random"),
+        ("space.dropout = { choices = [0.1, 0.2] }\n", "tpe"),
+        (RANGED + "low = 1.0, high = 5.0 } }]\n", "tpe"),
+    ],
+)
+def test_something_is_drawn_where_something_has_a_range(text: str, draws: str, tmp_path: Path) -> None:
+    """Without a range trials differ in their seeds only, unless the config says otherwise."""
+    assert load_config(_write(tmp_path, MINIMAL + "[search]\n" + text)).search.draws == draws
+
+
 def test_a_feature_may_be_a_category_and_what_rows_belong_to(tmp_path: Path) -> None:
     """A group is a feature where it is named as one."""
     text = 'group = "a"\nfeatures = ["a", "b"]\ncategorical = ["a"]\n'

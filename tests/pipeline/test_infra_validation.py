@@ -48,7 +48,7 @@ def test_a_good_candidate_passes(exported: Exported, rows: dict[str, np.ndarray]
     service, latency = validate(exported.path, rows, 1000, name="digits", version=3)
     assert (service.name, service.passed) == ("service", True), service.words
     assert service.words.startswith(
-        "digits version 3 is served on CPUExecutionProvider, and its answers to 100 rows at once, batches "
+        "digits version 3 is served as challenger on CPUExecutionProvider, and its answers to 100 rows at once, batches "
         "of 3 and single rows are onnxruntime's (largest difference "
     )
     assert service.numbers["requests"] == 1 + 20 + 60
@@ -176,7 +176,7 @@ def test_an_error_that_passes_ends_the_service(exported: Exported) -> None:
     started: set[int] = set()
 
     def interrupted() -> None:
-        with Service(exported.path, "cpu"):
+        with Service(exported.path, "challenger", "cpu"):
             started.update(_children() - before)
             raise KeyboardInterrupt
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline import run_folder
-from pipeline.config import Config
+from pipeline.config import Config, Named
 from pipeline.data import Dataset
 from pipeline.errors import PipelineError
-from pipeline.run_folder import RUNS, Ended, RunFolder, fingerprint, is_alive
+from pipeline.fingerprint import fingerprint
+from pipeline.run_folder import DAYS, RUNS, RunFolder, is_alive
+from pipeline.sweep import Pair, Trial
+from pipeline.sweep.tried import Drawn, Ended
 
 HOLDER = """
 import sys, time
@@ -77,7 +82,7 @@ def test_a_finished_run_begins_anew() -> None:
     with RunFolder.held("wine", "mine") as folder:
         folder.note(run_id="first")
         folder.finish()
-    assert list((RUNS / "wine").iterdir()) == []
+    assert [path.name for path in (RUNS / "wine").iterdir()] == [".lock"]
     with RunFolder.held("wine", "mine") as folder:
         assert not folder.resumed
         folder.note(run_id="second")
@@ -87,16 +92,67 @@ def test_a_finished_run_begins_anew() -> None:
 
 def test_trials_are_kept_whole(data: Dataset) -> None:
     """What was kept comes back, the rows are written once, and files that were cut short do not count."""
+    pair = Pair(Named(name="rps"), Named(name="softmax"))
+    drawn = [Drawn(Trial(number, pair, 0), {"pair": "rps"}) for number in (10, 3)]
+    ended = Ended({5: 0.5}, None, "pruned", pruned=True)
     with RunFolder.held("wine", "mine") as folder:
-        folder.keep(3, Ended({"pair": "rps"}, {5: 0.5}, None, "pruned", pruned=True))
+        for one in drawn:
+            folder.begin(one)
+        folder.end(3, ended)
+        folder.note(searched=True)
         folder.keep_rows(data)
         written = folder.rows.stat().st_mtime_ns
         folder.keep_rows(data)
         assert folder.rows.stat().st_mtime_ns == written
-        (folder.path / "4.pickle.part").write_bytes(b"half")
+        (folder.path / "4.ended.part").write_bytes(b"half")
     with RunFolder.held("wine", "mine") as folder:
-        (kept,) = folder.ended().items()
-        assert kept == (3, Ended({"pair": "rps"}, {5: 0.5}, None, "pruned", pruned=True))
+        assert folder.begun() == drawn[::-1]
+        assert folder.ended() == {3: ended}
+        assert folder.searched
+        assert folder.verdict is None
+
+
+def test_a_full_disk_is_one_sentence(data: Dataset) -> None:
+    """Whatever is written when the disk is full, the message says so, and what was there is whole."""
+    with RunFolder.held("wine", "mine") as folder:
+        folder.note(run_id="abc")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+        try:
+            for write in (
+                lambda: folder.note(run_id="x" * 100),
+                lambda: folder.keep_rows(data),
+                lambda: folder.keep_seen(data),
+                lambda: folder.end(0, Ended({}, None, "y" * 100)),
+            ):
+                with pytest.raises(PipelineError, match=r"cannot be kept in .*: File too large; give"):
+                    write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with RunFolder.held("wine", "mine") as folder:
+        assert (folder.run_id, folder.ended(), folder.rows.exists()) == ("abc", {}, False)
+
+
+def test_a_run_that_nobody_goes_on_with_is_cleared_away() -> None:
+    """After two weeks, unless its process still lives."""
+    with RunFolder.held("wine", "old") as old, RunFolder.held("wine", "held") as held:
+        pass
+    with RunFolder.held("wine", "held") as held:
+        for one in (old, held):
+            os.utime(one.path, (0, time.time() - (DAYS + 1) * 86400))
+        with RunFolder.held("wine", "new"):
+            assert not old.path.exists()
+            assert held.path.exists()
+
+
+def test_the_folder_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody can tell whether its process lives, it is taken to."""
+
+    def forbidden(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_dir", forbidden)  # root, who runs tests in containers, may look anywhere
+    assert is_alive(str(tmp_path / "secret" / "run"))
 
 
 def test_what_was_left_half_made_or_half_removed_is_cleared_away() -> None:
@@ -107,7 +163,8 @@ def test_what_was_left_half_made_or_half_removed_is_cleared_away() -> None:
         (root / name / "run.json").write_text("{", encoding="utf-8")
     with RunFolder.held("wine", "mine") as folder:
         assert not folder.resumed
-        assert sorted(path.name for path in root.iterdir()) == ["2026-11-26T000000-3", folder.path.name]
+        left = sorted(path.name for path in root.iterdir() if path.is_dir())
+        assert left == ["2026-11-26T000000-3", folder.path.name]
 
 
 def test_a_place_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -115,7 +172,7 @@ def test_a_place_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(run_folder, "RUNS", tmp_path / "file" / "runs")
     with (
-        pytest.raises(PipelineError, match=r"no run can be kept in .*runs/wine: Not a directory"),
+        pytest.raises(PipelineError, match=r"cannot be kept in .*runs/wine: Not a directory"),
         RunFolder.held("wine", "mine"),
     ):
         pass

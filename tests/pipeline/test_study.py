@@ -96,10 +96,25 @@ def test_a_study_that_is_told_again_goes_on_as_the_first_would_have(stopped: int
     _run(config, range(stopped), first)
     second = Study(config, _pairs(config))
     for number in range(stopped):
-        trial = second.draw(number, first.drawn_for(number))
-        assert trial == whole[number]
-        second.end(number, State.COMPLETE, _cost(trial))
+        second.redraw(whole[number], first.drawn_for(number))
+        second.end(number, State.COMPLETE, _cost(whole[number]))
     assert _run(config, range(stopped, 12), second) == whole[stopped:]
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_a_gap_is_filled_with_another_training(sampler: str) -> None:
+    """A trial that was not begun when others after it had ended has a seed that none of them has."""
+    config = _config(trials=8, sampler=sampler)
+    first = Study(config, _pairs(config))
+    trials = [first.draw(number) for number in range(4)]
+    second = Study(config, _pairs(config))
+    for trial in (trials[0], trials[1], trials[3]):
+        second.redraw(trial, first.drawn_for(trial.number))
+    rest = [second.draw(number) for number in (2, 4, 5)]
+    seeds = [trial.seed for trial in (trials[0], trials[1], trials[3], *rest)]
+    assert len(set(seeds)) == 6
+    if sampler == "grid":
+        assert rest[0] == trials[2]
 
 
 def test_the_same_choice_again_has_the_next_seed() -> None:

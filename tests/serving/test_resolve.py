@@ -60,6 +60,10 @@ def test_alias_and_version_become_files_in_place(registry, tmp_path, make):
     assert (champion.name, champion.version, champion.aliases) == ("wine", "2", ("champion", "newest"))
     assert (first.name, first.version, first.aliases) == ("wine", "1", ())
     assert path == Resolved(Path("x.onnx"), "", "0", ())
+    (named,) = look_up(settings, f"{tmp_path}/x@y/z.onnx@challenger")
+    assert named == Resolved(Path(f"{tmp_path}/x@y/z.onnx"), "", "0", ("challenger",))
+    (tmp_path / "a.onnx@b").touch()
+    assert look_up(settings, f"{tmp_path}/a.onnx@b") == [Resolved(tmp_path / "a.onnx@b")]
     expected = make(tmp_path / "2.onnx", seed=2)
     assert onnx.load(champion.path).graph == onnx.load(expected.path).graph
     assert registry.removeprefix("sqlite:///").removesuffix("mlflow.db") in str(champion.path)
