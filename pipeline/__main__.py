@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from pipeline import environment, registry_commands
-from pipeline.config import load_config
+from pipeline.config import Config, load_config
 from pipeline.errors import InputError, PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.flow import Retrained
 
 app = typer.Typer(
     add_completion=False,
@@ -139,9 +145,29 @@ def retrain(
     environment.prepare()
     settings = load_config(config, tuple(changes or ()))
     _say(f"{settings.name}: reading rows, loading TensorFlow …")
+
+    # Python would end at once, and leave Prefect's embedded server. Prefect puts a handler of its own here
+    # while the flow runs, and sends the signal again after it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        result = _retrained(settings)
+    except (KeyboardInterrupt, SystemExit) as error:
+        _say("ended before its time: the same command goes on from here")
+        raise typer.Exit(getattr(error, "code", 128 + signal.SIGINT)) from None
+    _say(f"exported: {result.chosen}")
+    become = "is the champion" if result.promoted else "does not become the champion"
+    _say("\n- ".join([f"{result.model} version {result.version} {become}:", *result.reasons]))
+    for step in _steps(result, settings):
+        _say(step)
+    if as_json:
+        known = {name: value if isfinite(value) else None for name, value in result.metrics.items()}
+        typer.echo(json.dumps({**asdict(result), "metrics": known}))  # JSON has no NaN
+
+
+def _retrained(settings: Config) -> Retrained:
+    """Run the flow, and say what it is about."""
     from pipeline.session import opened
 
-    # Whatever may be wrong with the input is found here, before a server is started.
     with opened(settings) as session:
         data, search = session.data, settings.search
         for note in data.notes:
@@ -153,19 +179,22 @@ def retrain(
             f"{settings.name}: {len(data.y)} rows, {data.labels.count} labels; {search.trials} trials"
             f"{at_a_time} on {f'{session.gpus} GPUs' if session.gpus else 'the CPU'}; starting Prefect …"
         )
-        from pipeline import flow
+        from pipeline import flow  # whatever may be wrong with the input was found before a server starts
 
-        result = flow.retrain(settings)
-    _say(f"exported: {result.chosen}")
-    become = "is the champion" if result.promoted else "does not become the champion"
-    _say("\n- ".join([f"{result.model} version {result.version} {become}:", *result.reasons]))
+        return flow.retrain(settings)
+
+
+def _steps(result: Retrained, config: Config) -> Iterator[str]:
+    """Yield the commands to go on with."""
+    from pipeline.tracking import store
+
+    name, uri = result.model, store.shown(result.tracking_uri)
+    # A store that no config names is found by those commands as it was by this one.
+    where = f" --tracking-uri {shlex.quote(uri)}" if config.tracking.uri else ""
     if not result.promoted:
-        _say(f"promote it by hand: ordinal-pipeline promote {result.model} {result.version} --why TEXT")
+        yield f"promote it by hand: ordinal-pipeline promote {name} {result.version} --why TEXT{where}"
     if result.champion is not None:
-        _say(f"serve the champion: ordinal-serving serve models:/{result.model}@champion")
-    if as_json:
-        known = {name: value if isfinite(value) else None for name, value in result.metrics.items()}
-        typer.echo(json.dumps({**asdict(result), "metrics": known}))  # JSON has no NaN
+        yield f"serve the champion: ordinal-serving serve models:/{name}@champion{where}"
 
 
 for command in (
@@ -193,6 +222,12 @@ def main() -> None:
     except InputError as error:
         _fail(error, 2)
     except PipelineError as error:
+        _fail(error, 1)
+    except Exception as error:
+        from serving.client import OrdinalError  # which loads gRPC
+
+        if not isinstance(error, OrdinalError):
+            raise
         _fail(error, 1)
 
 

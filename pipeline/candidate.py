@@ -7,12 +7,14 @@ from pathlib import Path
 
 from pipeline import gate, infra_validation
 from pipeline.data.seen import Seen
+from pipeline.errors import InputError
 from pipeline.gate import Check, Verdict
 from pipeline.session import Session
 from pipeline.sweep.tried import Calibration, Tried
 from pipeline.tracking import registry
 from pipeline.tracking.runs import Run
 from serving.artifact import Artifact
+from serving.client import OrdinalError
 
 SEEN = Path("data", "seen.npz")
 """Which rows a model was trained on, among the artifacts of its run."""
@@ -55,12 +57,17 @@ def judge(
 ) -> Verdict:
     """Compare a candidate with a champion on test rows that the champion has not seen, see `gate.judge`.
 
+    A champion that cannot be loaded is a check that fails, so that somebody may promote by hand.
+
     Args:
         path: The candidate's artifact.
         champion: Its version; None for the base-rate forecast.
         measured: Checks that were made elsewhere.
         session: Whose rows and config count.
         scratch: A folder that files are copied to.
+
+    Raises:
+        StoreError: Where MLflow's store fails.
     """
     config, data, uri = session.config, session.data, session.experiment.uri
     test = data.parts.test
@@ -68,10 +75,14 @@ def judge(
     if champion is not None:
         folder = scratch / str(champion)
         folder.mkdir(exist_ok=True)
-        other = Artifact(registry.fetch(uri, config.name, folder, version=champion).path, "cpu")
+        # First, since it tells a store that fails from a champion that is not to be had.
         run_id = registry.version_run(uri, config.name, champion)
-        seen = registry.download(uri, run_id, SEEN.as_posix(), folder)
-        left_out = Seen.load(seen).holds(data, test) if seen is not None else None
+        try:
+            other = Artifact(registry.fetch(uri, config.name, folder, version=champion).path, "cpu")
+        except (InputError, OrdinalError) as error:
+            return gate.uncompared(config, champion, error, measured)
+        seen = _seen(uri, run_id, folder)
+        left_out = seen.holds(data, test) if seen else None
     return gate.judge(
         config,
         data,
@@ -82,6 +93,15 @@ def judge(
         slices={name: data.slice_values(name, test) for name in config.gate.slices},
         measured=measured,
     )
+
+
+def _seen(uri: str, run_id: str | None, folder: Path) -> Seen | None:
+    """Return the rows that a run has learned from; None where nobody knows any more, or ever did."""
+    path = registry.download(uri, run_id, SEEN.as_posix(), folder) if run_id else None
+    try:
+        return Seen.load(path) if path else None
+    except InputError:
+        return None
 
 
 def keep_verdict(verdict: Verdict, page: str, version: int, session: Session, run: Run) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,10 @@ ENOUGH = 100
 
 CHALLENGER = "challenger"
 """Alias of the newest candidate, in the registry and where it is served."""
+
+ATTEMPTS = 3
+"""Times that the latency is taken where it is too long, the best of which counts: a machine that was busy
+meanwhile makes a candidate slower, and nothing makes it quicker than it is."""
 
 _WARM_UP = 20  # requests
 _SINGLY = 60  # rows that are also asked about in small requests
@@ -66,7 +70,8 @@ def validate(
     Args:
         path: The `.onnx` file, as the registry keeps it.
         rows: Raw rows as `Dataset.raw` gives them, `(rows, *shape)` of each input; at most some hundred.
-        latency_ms: Most milliseconds of the 95th percentile of requests of one row, as a client sees them.
+        latency_ms: Most milliseconds of the 95th percentile of requests of one row, as a client sees them,
+            in the best of three attempts.
         name: Of the registered model, which requests name.
         version: In the registry, for words.
         device: Where the service runs the model: "auto", "cpu" or "cuda".
@@ -169,33 +174,47 @@ def _compare(expected: Answer, actual: Answer, artifact: Artifact, provider: str
 
 def _latency(client: Client, artifact: Artifact, rows: Rows, name: str, latency_ms: float) -> Check:
     requests = [_request(artifact, row) for row in _batches(rows, 1, _SINGLY)]
-    taken: list[float] = []
     end = time.monotonic() + SECONDS
+    attempts = [_timed(client, requests, name, end)]
+    while len(attempts) < ATTEMPTS and time.monotonic() < end and _p95(attempts[-1]) > latency_ms:
+        attempts.append(_timed(client, requests, name, end))
+    whole = [taken for taken in attempts if len(taken) >= _WARM_UP + ENOUGH]
+    if not whole:
+        return Check(
+            "latency",
+            False,
+            f"within {SECONDS:g} s only {len(attempts[0])} requests of one row were answered, and the "
+            f"latency takes {_WARM_UP + ENOUGH}",
+            {"requests": len(attempts[0])},
+        )
+    best = min(whole, key=_p95)
+    median, high, count = float(np.median(best[_WARM_UP:])), _p95(best), len(best) - _WARM_UP
+    passed = high <= latency_ms
+    limit = f"within the {latency_ms:g} ms" if passed else f"more than the {latency_ms:g} ms"
+    again = f" in the best of {len(attempts)} attempts" if len(attempts) > 1 else ""
+    return Check(
+        "latency",
+        passed,
+        f"one row is answered in {median:.2f} ms at the median and {high:.2f} ms at the 95th percentile of "
+        f"{count} requests{again}, {limit} that are allowed",
+        {"median_ms": median, "p95_ms": high, "limit_ms": latency_ms, "requests": count},
+    )
+
+
+def _timed(client: Client, requests: Sequence[Any], name: str, end: float) -> list[float]:
+    """Return the milliseconds of requests, those to warm up first; fewer where it gets later than `end`."""
+    taken: list[float] = []
     for turn in range(_WARM_UP + TIMED):
         begin = time.perf_counter()
         client.predict(requests[turn % len(requests)], name, CHALLENGER, timeout=SECONDS)
         taken.append(1e3 * (time.perf_counter() - begin))
         if time.monotonic() > end:
             break
-    counted = taken[_WARM_UP:]
-    if len(counted) < ENOUGH:
-        return Check(
-            "latency",
-            False,
-            f"within {SECONDS:g} s only {len(taken)} requests of one row were answered, and the latency "
-            f"takes {_WARM_UP + ENOUGH}",
-            {"requests": len(taken)},
-        )
-    median, high = np.percentile(counted, [50, 95]).tolist()
-    passed = high <= latency_ms
-    limit = f"within the {latency_ms:g} ms" if passed else f"more than the {latency_ms:g} ms"
-    return Check(
-        "latency",
-        passed,
-        f"one row is answered in {median:.2f} ms at the median and {high:.2f} ms at the 95th percentile of "
-        f"{len(counted)} requests, {limit} that are allowed",
-        {"median_ms": median, "p95_ms": high, "limit_ms": latency_ms, "requests": len(counted)},
-    )
+    return taken
+
+
+def _p95(taken: Sequence[float]) -> float:
+    return float(np.percentile(taken[_WARM_UP:], 95))
 
 
 def _batches(rows: Rows, size: int, about: int) -> Iterator[dict[str, NDArray[np.generic]]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pipeline import tied
 from pipeline.errors import PipelineError
 from serving import manifest
 
@@ -24,7 +25,10 @@ _TOLD = 4  # lines of the log, in a message
 
 
 class Service:
-    """`ordinal-serving serve` of one file as a process, for as long as the context is open."""
+    """`ordinal-serving serve` of one file as a process, for as long as the context is open.
+
+    It ends with this process, whatever that dies of, see `tied`.
+    """
 
     def __init__(self, path: Path, alias: str, device: str) -> None:
         """Requests may name the file by the alias."""
@@ -37,11 +41,11 @@ class Service:
         self._log = tempfile.NamedTemporaryFile(prefix="ordinal-service-", suffix=".log")
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-P", "-m", "serving", *self._arguments),
+                *(sys.executable, "-P", "-m", tied.__name__, "serving", *self._arguments),
                 *("--host", "127.0.0.1", "--port", "0", "--pause", "0", "--grace", str(_DRAIN)),
                 *("--max-message-bytes", str(2**31 - 1)),  # all rows at once may be large images
             ],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={
@@ -60,7 +64,7 @@ class Service:
                 self._process.wait(2 * _DRAIN)
         finally:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
             self._log.close()
 
     def address(self) -> str:

@@ -5,7 +5,7 @@
 """
 
 from pipeline.gate.answers import Answers, Unanswered, ask
-from pipeline.gate.judge import judge
+from pipeline.gate.judge import judge, uncompared
 from pipeline.gate.verdict import Check, Verdict
 
-__all__ = ["Answers", "Check", "Unanswered", "Verdict", "ask", "judge"]
+__all__ = ["Answers", "Check", "Unanswered", "Verdict", "ask", "judge", "uncompared"]

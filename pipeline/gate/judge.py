@@ -75,6 +75,27 @@ def judge(
     )
 
 
+def uncompared(config: Config, champion: int, error: Exception, measured: Sequence[Check]) -> Verdict:
+    """Return the verdict on a candidate whose champion cannot be loaded.
+
+    Args:
+        config: The candidate's.
+        champion: The version that cannot be loaded.
+        error: Says why.
+        measured: Checks that were made elsewhere; they come last.
+    """
+    return Verdict(champion, 0, 0, (_incomparable(config, error), *measured))
+
+
+def _incomparable(config: Config, error: Exception) -> Check:
+    """Return the failed check of a champion that cannot answer."""
+    words = (
+        f"the champion cannot be compared: {error}; "
+        f"`ordinal-pipeline promote {config.name} VERSION --why TEXT` promotes by hand"
+    )
+    return Check("champion", False, words)
+
+
 def _rows(
     kept: NDArray[np.bool_], champion: Artifact | None, left_out: NDArray[np.bool_] | None
 ) -> Sequence[Check]:
@@ -120,11 +141,7 @@ def _compared(
         try:
             theirs = ask(champion, data, rows, profile.cost, wanted)
         except Unanswered as error:
-            words = (
-                f"the champion cannot be compared: {error}; "
-                f"`ordinal-pipeline promote {config.name} VERSION` promotes by hand"
-            )
-            return [Check("champion", False, words)]
+            return [_incomparable(config, error)]
         decision, other = theirs.decision, ""
     paid, before = profile.cost[y, mine.decision], profile.cost[y, decision]
     columns = [

@@ -83,8 +83,8 @@ def exchanged(kinds: Kinds) -> float:
         kinds: Differences d, `(D,)`, with their counts.
 
     Returns:
-        (1 + draws as large) / (1 + draws), one-sided. That is never below 1 / 10,001, which `holm` makes 1
-        of where there are many slices; so Hoeffding's bound counts where it is lower, exp(−½(Σ d)² / Σ d²).
+        (1 + draws as large) / (1 + draws), one-sided, or exp(−½(Σ d)² / Σ d²), Hoeffding's bound, where that
+        is less: so few draws cannot tell of the small chances that `holm` asks of hundreds of slices.
 
     Reference:
         Pitman, Significance tests which may be applied to samples from any populations, 1937; Phipson,

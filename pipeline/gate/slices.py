@@ -68,9 +68,7 @@ def check(
         gate: Margin, confidence and fewest rows.
         told_only: Whether nothing fails.
     """
-    slices = [
-        one for column in columns for one in _slices(candidate, champion, column, gate.confidence)
-    ]
+    slices = [one for column in columns for one in _slices(candidate, champion, column, gate.confidence)]
     judged = [not told_only and one.difference.rows >= gate.min_slice_rows for one in slices]
     chances = [_chance(one.difference, gate) for one in compress(slices, judged)]
     adjusted = iter(holm(np.array(chances)).tolist())

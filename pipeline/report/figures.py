@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.metrics import CostForecast, Reliability
 
 BEFORE, AFTER, GUIDE = "#c05621", "#1f4e8c", "#b8c0cc"
 PANELS = 12
+_LETTERS, _LINE = 11, 0.17  # of a title: letters to an inch, inches of a line
 
 
 def confusion(
@@ -30,8 +32,7 @@ def confusion(
     rotated = max(map(len, actions)) > 3
     left, below = 0.55 + longest[0], 0.5 + (0.75 * longest[1] if rotated else 0.1)
     cells = (max(0.46 * len(actions), 2.2), 0.46 * len(labels))
-    size = (max(left + cells[0] + 1.2, 5.4), below + cells[1] + 0.45)  # room for the title
-    figure = Figure(figsize=size, dpi=120)
+    figure = _titled(title, max(left + cells[0] + 1.2, 5.4), below + cells[1] + 0.45)
     axes = _placed(figure, left, below, cells)
     rows = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(rows, 1)
@@ -43,7 +44,6 @@ def confusion(
     axes.set_xticks(range(len(actions)), actions, rotation=rotation, parse_math=False)  # one may have a $
     axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set(xlabel="decision", ylabel="true label")
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
     axes.spines[:].set_visible(False)
     scale = _placed(figure, left + cells[0] + 0.15, below + 0.1 * cells[1], (0.12, 0.8 * cells[1]))
     bar = figure.colorbar(picture, cax=scale, label="share of the true label")
@@ -59,14 +59,13 @@ def curves(history: dict[str, list[float]], best_epoch: int, title: str) -> Figu
         best_epoch: Counted from 0.
         title: Which trial.
     """
-    figure = Figure(figsize=(5.6, 3.4), dpi=120)
-    axes = _placed(figure, 0.75, 0.5, (4.7, 2.55))
+    figure = _titled(title, 5.6, 3.4)
+    axes = _placed(figure, 0.95, 0.5, (4.5, 2.55))
     axes.plot(history["loss"], color="#8aa4c8", label="training")
     axes.plot(history["val_loss"], color="#1f4e8c", label="validation")
     axes.axvline(best_epoch, color="#c05621", linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
     positive = min(history["loss"] + history["val_loss"]) > 0
     axes.set(xlabel="epoch", ylabel="loss", yscale="log" if positive else "linear")
-    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     return figure
@@ -87,7 +86,7 @@ def reliability(
         title: Which rows.
     """
     shown = np.unique(np.linspace(0, len(names) - 1, PANELS).round().astype(int))
-    figure, panels = _panels(len(shown), title)
+    figure, panels = _panels(len(shown), title, legend=1.6)
     for axes, event in zip(panels, shown, strict=True):
         axes.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
         for curve, color, label in ((before[event], BEFORE, "before"), (after[event], AFTER, "after")):
@@ -138,13 +137,14 @@ def costs(forecasts: Mapping[str, CostForecast], title: str) -> Figure:
     return figure
 
 
-def _panels(count: int, title: str, size: float = 1.9) -> tuple[Figure, list[Axes]]:
-    """Return a figure of so many panels, four in a row."""
+def _panels(
+    count: int, title: str, size: float = 1.9, legend: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many panels, four in a row, with room for a legend of some inches."""
     columns = min(count, 4)
     rows = -(-count // columns)
     width, height = max(size * columns, 5) + 0.4, size * rows + 0.9
-    figure = Figure(figsize=(width, height), dpi=120)
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
+    figure = _titled(title, width, height, legend)
     left, below, gap = 0.7, 0.6, 0.45
     cell = ((width - left) / columns - gap, (height - below - 0.3) / rows - gap)
     panels = []
@@ -156,6 +156,23 @@ def _panels(count: int, title: str, size: float = 1.9) -> tuple[Figure, list[Axe
         axes.tick_params(labelsize=8)
         panels.append(axes)
     return figure, panels
+
+
+def _titled(title: str, width: float, height: float, beside: float = 0.0) -> Figure:
+    """Return a figure of so many inches, higher by the lines that its title has after the first.
+
+    Args:
+        title: Is wrapped by its letters, since to measure it means drawing it.
+        width: In inches.
+        height: In inches, with room for one line above what is drawn.
+        beside: Inches to the right of the title that are left free.
+    """
+    lines = textwrap.wrap(title, int(_LETTERS * (width - beside)))
+    height += _LINE * (len(lines) - 1)
+    figure = Figure(figsize=(width, height), dpi=120)
+    top = 1 - 0.06 / height
+    figure.suptitle("\n".join(lines), fontsize=10, x=0.01, y=top, ha="left", va="top", parse_math=False)
+    return figure
 
 
 def _placed(figure: Figure, left: float, below: float, size: tuple[float, float]) -> Axes:

@@ -71,12 +71,23 @@ def _make_model(client: MlflowClient, name: str) -> bool:
     return True
 
 
+def relink(uri: str, logged: Logged, name: str, version: int) -> None:
+    """Set the link from a logged artifact to its version, where the process that registered it has not.
+
+    Raises StoreError where MLflow's store fails.
+    """
+    uri = store.address(uri)
+    with reached(uri):
+        _link(MlflowClient(uri), logged, name, version)
+
+
 def _link(client: MlflowClient, logged: Logged, name: str, version: int | str) -> None:
-    """Note the version on the logged model, as `mlflow.register_model` does."""
+    """Note the version on the logged model, once, as `mlflow.register_model` does."""
     model_id = _model_id(logged)
     known = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
-    links = json.dumps([*known, {"name": name, "version": version}])
-    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: links})
+    if (name, str(version)) not in {(link["name"], str(link["version"])) for link in known}:
+        links = json.dumps([*known, {"name": name, "version": version}])
+        client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: links})
 
 
 def _model_id(logged: Logged) -> str:
@@ -159,11 +170,14 @@ def tag_version(uri: str, name: str, version: int, tags: Mapping[str, str]) -> N
             client.set_model_version_tag(name, str(version), key, value)
 
 
-def version_run(uri: str, name: str, version: int) -> str:
-    """Return the id of the run that made a version; raises StoreError where MLflow's store fails."""
+def version_run(uri: str, name: str, version: int) -> str | None:
+    """Return the id of the run that made a version; None where it was registered without one.
+
+    Raises StoreError where MLflow's store fails.
+    """
     uri = store.address(uri)
     with reached(uri):
-        return str(MlflowClient(uri).get_model_version(name, str(version)).run_id)
+        return MlflowClient(uri).get_model_version(name, str(version)).run_id or None
 
 
 def version_seal(uri: str, name: str, version: int) -> str | None:
@@ -177,7 +191,7 @@ def version_seal(uri: str, name: str, version: int) -> str | None:
 
 
 def download(uri: str, run_id: str, artifact_path: str, folder: Path) -> Path | None:
-    """Copy a file that a run keeps into `folder`; None where the run has no such file.
+    """Copy a file that a run keeps into `folder`; None where it has no such file, or there is no such run.
 
     Raises StoreError where MLflow's store fails.
     """
@@ -185,7 +199,13 @@ def download(uri: str, run_id: str, artifact_path: str, folder: Path) -> Path | 
     parent, _, _ = artifact_path.rpartition("/")
     with reached(uri):
         client = MlflowClient(uri)
-        if artifact_path not in {one.path for one in client.list_artifacts(run_id, parent or None)}:
+        try:
+            there = client.list_artifacts(run_id, parent or None)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        if artifact_path not in {one.path for one in there}:
             return None
         return Path(client.download_artifacts(run_id, artifact_path, str(folder)))
 

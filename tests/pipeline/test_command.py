@@ -10,7 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import __main__ as command
 from pipeline import environment
+from pipeline.config import Config
+from pipeline.flow import Retrained
+from serving.errors import ArtifactError
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -109,6 +113,43 @@ def test_labels_that_do_not_fit_are_told_before_tensorflow_is_loaded(tmp_path: P
     assert done.returncode == 2
     assert "label 'hgih' is not one of ['low', 'high'] (row 3); did you mean 'high'?" in done.stderr
     assert "TensorFlow" not in done.stderr
+
+
+@pytest.mark.parametrize("uri", ["", "sqlite:////data/my models.db"])
+def test_the_commands_to_go_on_with_find_the_store(uri: str) -> None:
+    """They name the store that the config names; one that the environment names they find by themselves."""
+    config = Config.model_validate(
+        {"name": "digits", "data": {"source": "digits"}, "tracking": {"uri": uri} if uri else {}}
+    )
+    result = Retrained(
+        run_id="r", experiment_id="1", flow_run_id="f", tracking_uri=uri or "sqlite:///mlflow.db",
+        model="digits", version=2, artifact="", promoted=False, champion=1, reasons=[], chosen="", metrics={},
+    )  # fmt: skip
+    where = " --tracking-uri 'sqlite:////data/my models.db'" if uri else ""
+    assert [*command._steps(result, config)] == [
+        f"promote it by hand: ordinal-pipeline promote digits 2 --why TEXT{where}",
+        f"serve the champion: ordinal-serving serve models:/digits@champion{where}",
+    ]
+
+
+def test_an_artifact_that_may_not_be_served_is_one_sentence_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error of the loader, as of a file that MLflow has damaged, is no traceback; a fault still is one."""
+
+    def fail(error: Exception) -> None:
+        def app() -> None:
+            raise error
+
+        monkeypatch.setattr(command, "app", app)
+        command.main()
+
+    with pytest.raises(SystemExit) as ended:
+        fail(ArtifactError("model.onnx: was changed"))
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "ordinal-pipeline: model.onnx: was changed\n"
+    with pytest.raises(ZeroDivisionError):
+        fail(ZeroDivisionError())
 
 
 def test_nothing_is_sent_unasked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from onnx import helper
 from tables import LABELS, config, write_csv
 from trained import Exported, export_untrained
 
-from pipeline import service
+from pipeline import infra_validation, service
 from pipeline.data import Dataset, load
 from pipeline.errors import PipelineError
 from pipeline.gate.verdict import Check
@@ -63,7 +67,44 @@ def test_too_slow_a_candidate_is_told_by_how_much(exported: Exported, rows: dict
     checks = _named(validate(exported.path, rows, 0.001, name="digits"))
     assert checks["service"].passed
     assert checks["latency"].passed is False
-    assert "more than the 0.001 ms that are allowed" in checks["latency"].words
+    words = checks["latency"].words
+    assert words.endswith("in the best of 3 attempts, more than the 0.001 ms that are allowed")
+
+
+def test_a_machine_that_was_busy_is_no_fault_of_the_candidate(
+    exported: Exported, rows: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was too slow is taken once more, and the better attempt counts."""
+    predict, asked = Client.predict, []
+
+    def busy_at_first(self: Client, *given: Any, **named: Any) -> Prediction:
+        asked.append(given)
+        if 100 < len(asked) < 300:  # the first 81 are the golden requests
+            time.sleep(0.03)
+        return predict(self, *given, **named)
+
+    monkeypatch.setattr(Client, "predict", busy_at_first)
+    latency = _named(validate(exported.path, rows, 25, name="digits"))["latency"]
+    assert latency.passed
+    assert "of 200 requests in the best of 2 attempts, within the 25 ms" in latency.words
+
+
+def test_too_few_answers_in_a_minute_are_no_latency(
+    exported: Exported, rows: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that is so slow is not asked once more, and it is told how many answers came."""
+    monkeypatch.setattr(infra_validation, "SECONDS", 2)
+    predict = Client.predict
+
+    def slow(self: Client, *given: Any, **named: Any) -> Prediction:
+        if given[0].shape[0] == 1 and named.get("outputs") is None:
+            time.sleep(0.1)
+        return predict(self, *given, **named)
+
+    monkeypatch.setattr(Client, "predict", slow)
+    latency = _named(validate(exported.path, rows, 1000, name="digits"))["latency"]
+    assert latency.passed is False
+    assert re.match(r"within 2 s only \d\d requests of one row were answered, and ", latency.words)
 
 
 def test_a_damaged_file_is_not_served(
@@ -184,6 +225,39 @@ def test_an_error_that_passes_ends_the_service(exported: Exported) -> None:
         interrupted()
     assert len(started) == 1
     assert _children() == before
+
+
+ORPHANED = """
+import sys, time
+from pathlib import Path
+from pipeline.service import Service
+with Service(Path(sys.argv[1]), "challenger", "cpu") as service:
+    print(service._process.pid, service.address(), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_service_ends_with_the_process_that_started_it(exported: Exported) -> None:
+    """SIGKILL leaves nobody who could end it."""
+    command = [sys.executable, "-c", ORPHANED, str(exported.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid, address = process.stdout.readline().split()
+        with Client(address) as client:
+            assert [model.name for model in client.models()] == ["digits"]
+        process.kill()
+    end = time.monotonic() + 10
+    while _runs(int(pid)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not _runs(int(pid))
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process, and it is more than an entry that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 def test_no_rows_are_an_error_of_the_caller(exported: Exported, rows: dict[str, np.ndarray]) -> None:

@@ -262,6 +262,23 @@ def test_the_registry_counts_from_what_is_there(store: Store, tmp_path: Path) ->
     assert found.read_text(encoding="utf-8") == "{}"
     assert registry.download(store.uri, logged.run_id, "gate/none.json", tmp_path) is None
     assert registry.download(store.uri, logged.run_id, "nowhere/none.json", tmp_path) is None
+    assert registry.download(store.uri, "0" * 32, "gate/verdict.json", tmp_path) is None
+
+
+def test_a_link_that_a_killed_process_has_not_set_is_set_once(store: Store) -> None:
+    """A run that goes on links its logged model to its version, whether that was done before or not."""
+    logged = store.add()
+    client = MlflowClient(store.uri)
+    version = int(client.create_model_version(NAME, logged.uri, logged.run_id).version)
+    model_id = logged.uri.removeprefix("models:/")
+    assert "mlflow.modelVersions" not in client.get_logged_model(model_id).tags
+    for _ in range(2):
+        registry.relink(store.uri, logged, NAME, version)
+        link = client.get_logged_model(model_id).tags["mlflow.modelVersions"]
+        assert link == '[{"name": "digits", "version": 4}]'
+    registry.relink(store.uri, logged, "other", 1)
+    link = client.get_logged_model(model_id).tags["mlflow.modelVersions"]
+    assert link == '[{"name": "digits", "version": 4}, {"name": "other", "version": 1}]'
 
 
 def test_a_version_is_fetched_from_the_store_that_is_named(store: Store, tmp_path: Path) -> None:

@@ -57,11 +57,11 @@ def _load(path: Path, names: Sequence[str], split: dict[str, object] | None = No
 
 
 def _texts(name: str) -> list[str]:
-    return ["empty" if cell is None else str(cell) for cell in TABLE[name]]
+    return ["" if cell is None else str(cell) for cell in TABLE[name]]
 
 
 def test_a_feature_may_be_a_slice(file: Path) -> None:
-    """Texts as they stand, numbers as they are written shortest, and gaps by their name."""
+    """Texts as they stand, numbers as they are written shortest, and "" for a gap."""
     data = _load(file, ["region", "half", "year"], drop=ROLES)
     assert [column.name for column in data.columns] == ["real", "region", "year", "half"]
     assert data.slice_values("region", EVERY).tolist() == _texts("region")
@@ -150,6 +150,16 @@ def test_what_cannot_be_a_slice_is_told(
         _load(file, names, **data)
 
 
+def test_a_value_that_is_called_empty_is_no_gap(file: Path, tmp_path: Path) -> None:
+    """Whatever texts a column holds, a missing cell is apart from them."""
+    table = {**TABLE, "region": [("empty", None, "")[row % 3] for row in range(ROWS)]}
+    write = write_csv if file.suffix == ".csv" else write_parquet
+    path = write(tmp_path / f"gaps{file.suffix}", table)
+    for drop in (ROLES, [*ROLES, "region"]):
+        found = _load(path, ["region"], drop=drop).slice_values("region", EVERY)
+        assert found[:3].tolist() == ["empty", "", ""]
+
+
 def test_a_hundred_values_are_not_too_many(tmp_path: Path) -> None:
     """And a gap comes on top; one value more is refused."""
     table = {
@@ -176,7 +186,7 @@ def test_columns_of_an_npz_file_may_be_slices(tmp_path: Path) -> None:
     x[5, 1] = np.nan
     y = EVERY % 3
     data = load(_npz(tmp_path / "t.npz", ["tenth", "large"], x=x, y=y, features=["x", "tenth", "large"]))
-    assert data.slice_values("tenth", np.arange(6)).tolist() == ["0", "0.1", "0.2", "0", "0.1", "empty"]
+    assert data.slice_values("tenth", np.arange(6)).tolist() == ["0", "0.1", "0.2", "0", "0.1", ""]
     assert data.slice_values("large", np.arange(2)).tolist() == ["0", "10000000"]
     unnamed = load(_npz(tmp_path / "u.npz", ["x1"], x=x, y=y))
     assert unnamed.slice_values("x1", np.arange(2)).tolist() == ["0", "0.1"]

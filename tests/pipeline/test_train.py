@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 import keras
 import numpy as np
 import pytest
@@ -287,9 +288,24 @@ def _on_disk(data: Dataset, folder: Path) -> Dataset:
     return replace(data, cells=file)
 
 
+def test_rows_that_a_worker_maps_are_trained_on_from_memory(data: Dataset, tmp_path: Path) -> None:
+    """That they lie in a file, which all workers share, changes nothing for a small table."""
+    joblib.dump(data, tmp_path / "rows")
+    mapped: Dataset = joblib.load(tmp_path / "rows", mmap_mode="r")
+    assert isinstance(mapped.cells, np.memmap)
+    assert mapped.fingerprint == data.fingerprint
+    one, other = Part.both(mapped)[0], Part.both(data)[0]
+    assert not one.streamed
+    np.testing.assert_array_equal(one.order(1, 2), other.order(1, 2))
+
+
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_the_order_of_rows_is_that_of_seed_and_epoch(on_disk: bool, data: Dataset, tmp_path: Path) -> None:
+def test_the_order_of_rows_is_that_of_seed_and_epoch(
+    on_disk: bool, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every row once, each epoch otherwise, and the same whenever it is asked for."""
+    if on_disk:
+        monkeypatch.setattr(storage, "IN_MEMORY", 0)
     part = Part.both(_on_disk(data, tmp_path) if on_disk else data)[0]
     assert part.streamed == on_disk
     first, second = part.order(1, 0), part.order(1, 1)
@@ -303,6 +319,7 @@ def test_rows_of_a_file_are_shuffled_near_where_they_lie(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A window is made of a few blocks of neighbours, from anywhere in the file."""
+    monkeypatch.setattr(storage, "IN_MEMORY", 0)
     monkeypatch.setattr(rows, "BLOCK", 10)
     monkeypatch.setattr(rows, "WINDOW", 4)
     part = Part.both(_on_disk(data, tmp_path))[0]
