@@ -225,6 +225,12 @@ def main() -> None:
                 f"two workers {alone[-1][0]:.0f} s, one {alone[-1][1]:.0f} s"
             )
         console.print("", _growth(growth, ratios), "", _second(alone, whole))
+        met = (
+            median(cost.processor for cost in fixed) <= FIXED,
+            median(ratios) <= GROWTH,
+            median(a / b for a, b in whole) <= SECOND,
+        )
+        sys.exit(0 if all(met) else 1)
 
 
 def _epochs(folder: Path, seconds: float) -> int:

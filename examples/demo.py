@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -26,14 +27,31 @@ console = Console(width=100)
 
 def main() -> None:
     """Run every step, showing what happens; whatever fails ends the demo with its status."""
-    console.rule("[bold]1. Train six networks, export the best, register it as champion")
+    console.rule("[bold]1. Train six networks, export the best, make it champion if the gate lets it pass")
     with retrained() as result:
+        console.print(came_of_it(result), soft_wrap=True, highlight=False, markup=False)
+        if result["champion"] is None:
+            sys.exit(1)
         serve_and_ask(result)
     console.rule("[bold]4. Look around")
     where_to_look(result)
 
 
-def serve_and_ask(result: dict[str, object]) -> None:
+def came_of_it(result: dict[str, Any]) -> str:
+    """Return which version is served, and why it is that one.
+
+    A second demo in the same folder trains the same networks, which are no better than its champion.
+    """
+    model, version, champion = result["model"], result["version"], result["champion"]
+    if result["promoted"]:
+        return f"{model} version {version} is the champion"
+    lines = [f"{model} version {version} does not become the champion:"]
+    lines += [f"- {reason}" for reason in result["reasons"]]
+    lines += [f"served is the champion, version {champion}"] if champion is not None else []
+    return "\n".join(lines)
+
+
+def serve_and_ask(result: dict[str, Any]) -> None:
     """Start the service on the champion, ask it, and print its answers."""
     console.rule("[bold]2. Serve the champion over gRPC")
     with service(f"models:/{result['model']}@champion", str(result["tracking_uri"])) as address:
@@ -53,7 +71,7 @@ def serve_and_ask(result: dict[str, object]) -> None:
 
 
 @contextmanager
-def retrained() -> Iterator[dict[str, object]]:
+def retrained() -> Iterator[dict[str, Any]]:
     """Run the flow in a process of its own; its progress passes through, its result comes back.
 
     The result comes before Prefect's embedded server has wound down, which nothing needs to wait for.
@@ -128,7 +146,7 @@ def table(data: Dataset, rows: list[int], answer: Prediction) -> Table:
     return shown
 
 
-def where_to_look(result: dict[str, object]) -> None:
+def where_to_look(result: dict[str, Any]) -> None:
     """Print the commands that open the UIs on this run, and those to go on with."""
     bin_ = BIN.relative_to(Path.cwd()) if BIN.is_relative_to(Path.cwd()) else BIN
     experiment, run, flow = (result[key] for key in ("experiment_id", "run_id", "flow_run_id"))

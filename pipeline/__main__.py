@@ -144,7 +144,7 @@ def retrain(
     """
     environment.prepare()
     settings = load_config(config, tuple(changes or ()))
-    _say(f"{settings.name}: reading rows, loading TensorFlow …")
+    _say(f"{settings.name}: reading rows …")
 
     # Python would end at once, and leave Prefect's embedded server. Prefect puts a handler of its own here
     # while the flow runs, and sends the signal again after it.

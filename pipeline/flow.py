@@ -230,6 +230,7 @@ def register(path: Path, description: str, session: Session, run: Run) -> tuple[
         log.info("registered %s version %d", name, version)
     else:
         log.info("%s version %d was registered before", name, version)
+        registry.relink(uri, logged, name, version)
     registry.set_alias(uri, name, CHALLENGER, version)
     return version, logged.path
 

@@ -26,7 +26,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import joblib
 from filelock import FileLock, Timeout
 
 from pipeline.data import Dataset
@@ -121,12 +120,12 @@ class RunFolder:
             self._state |= state
             self._write(_STATE, json.dumps(self._state).encode())
 
-    def keep_rows(self, data: Dataset) -> None:
-        """Write the data set where no earlier process has."""
+    def keep_rows(self, written: Path) -> None:
+        """Take a data set that joblib has written, unless an earlier process has."""
         if not self.rows.is_file():
             unfinished = self.path / "rows.part"
             with _kept(self.path):
-                joblib.dump(data, unfinished)
+                shutil.move(written, unfinished)
                 unfinished.replace(self.rows)
 
     def keep_seen(self, data: Dataset) -> Path:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from socket import gethostname
+from tempfile import TemporaryDirectory
+
+import joblib
 
 from pipeline.config import Config
 from pipeline.data import Dataset, load
+from pipeline.errors import PipelineError
 from pipeline.fingerprint import fingerprint
 from pipeline.run_folder import RunFolder
 from pipeline.sweep import Pair, workers
@@ -65,12 +70,23 @@ def opened(config: Config) -> Iterator[Session]:
         return
     workers.prepare()
     data = load(config)
-    experiment = Experiment(config.tracking.uri, config.tracking.experiment or config.name)
-    mark = fingerprint(config, data, experiment.uri)
     search = config.search
-    with RunFolder.held(config.name, mark) as folder, Workers(search.workers, search.threads) as pool:
-        folder.keep_rows(data)
-        pairs, gpus = pool.call("look", config, folder.rows)
+    with ExitStack() as stack:
+        pool = stack.enter_context(Workers(search.workers, search.threads))
+        # Nothing is left where the config is wrong, which only Keras can tell.
+        rows = Path(stack.enter_context(TemporaryDirectory(prefix="ordinal-"))) / "rows"
+        try:
+            joblib.dump(data, rows)
+        except OSError as error:
+            raise PipelineError(
+                f"the rows cannot be written to {rows.parent}: {error.strerror or error}; "
+                "set TMPDIR to a folder on a larger disk"
+            ) from error
+        pairs, gpus = pool.call("look", config, rows)
+        experiment = Experiment(config.tracking.uri, config.tracking.experiment or config.name)
+        mark = fingerprint(config, data, experiment.uri)
+        folder = stack.enter_context(RunFolder.held(config.name, mark))
+        folder.keep_rows(rows)
         token = _open.set(Session(config, data, experiment, folder, pool, pairs, gpus))
         try:
             session = _open.get()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,13 +43,13 @@ def write_project(folder: Path, rows: int = 1500) -> None:
 class Command:
     """One `ordinal-pipeline` process, whose standard error is read as it comes."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
+    def __init__(self, folder: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start it without the stores and servers that this process may be set to."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PREFECT_"))}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipeline", *arguments],
             cwd=folder,
-            env={**kept, "PREFECT_HOME": str(folder / "prefect")},
+            env={**kept, "PREFECT_HOME": str(folder / "prefect"), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -105,9 +105,9 @@ class Command:
 
 
 @contextmanager
-def started(folder: Path, *arguments: str) -> Iterator[Command]:
+def started(folder: Path, *arguments: str, **environment: str) -> Iterator[Command]:
     """Start a command; nothing of it is left in the end."""
-    command = Command(folder, arguments)
+    command = Command(folder, arguments, environment)
     try:
         yield command
     finally:

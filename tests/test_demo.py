@@ -64,6 +64,7 @@ def test_the_demo_ends_with_ten_answers_and_the_commands_to_go_on(demo: str) -> 
         r"│\s+(\d) │\s+\d │\s+[01]\.\d{3} │\s+\d\.\d\d │\s+\d │\s+\d │\s+\d(?: … \d)? │", demo
     )
     assert lines == list("0123456789")
+    assert "digits version 1 is the champion\n" in demo
     assert re.search(r"mlflow ui --port 5000 --backend-store-uri sqlite:///\S+/mlflow\.db", demo)
     assert re.search(r"http://127\.0\.0\.1:5000/#/experiments/\d+/runs/[0-9a-f]{32}", demo)
     assert re.search(r"http://127\.0\.0\.1:4200/runs/flow-run/[0-9a-f-]{36}", demo)
@@ -79,6 +80,24 @@ def test_six_runs_and_a_champion_are_in_mlflow(demo: str, folder: Path) -> None:
         (loss, seed) for loss in ("cross_entropy", "distance_penalty", "expected_value") for seed in "01"
     ]
     assert int(client.get_model_version_by_alias("digits", "champion").version) == 1
+
+
+STAYS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import demo
+result = {"model": "digits", "version": 2, "promoted": False, "reasons": ["no better", "too slow"]}
+print(demo.came_of_it({**result, "champion": 1}))
+print(demo.came_of_it({**result, "champion": None}))
+"""
+
+
+def test_a_second_demo_says_which_version_is_served(root: Path) -> None:
+    """What does not become the champion is told with its reasons, and which version is served instead."""
+    command = [sys.executable, "-c", STAYS, str(root / "examples")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout
+    refused = "digits version 2 does not become the champion:\n- no better\n- too slow\n"
+    assert told == f"{refused}served is the champion, version 1\n{refused}"
 
 
 @pytest.mark.usefixtures("demo")

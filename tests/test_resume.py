@@ -35,7 +35,7 @@ def _wait_for(folder: Path, command: Command, table: str, condition: str = "1", 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_is_finished_once(tmp_path: Path) -> None:
-    """In a trial, in the export, before and after the registration, when the alias has moved, and after that.
+    """In a trial, in the export, before and after the registration, with the alias moved, and after that.
 
     Each time the same command goes on with the same run. In the end every trial was done once, one version
     is registered, one promotion counts, and no run is left RUNNING.

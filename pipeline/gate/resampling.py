@@ -83,8 +83,8 @@ def exchanged(kinds: Kinds) -> float:
         kinds: Differences d, `(D,)`, with their counts.
 
     Returns:
-        (1 + draws as large) / (1 + draws), one-sided, or exp(−½(Σ d)² / Σ d²), Hoeffding's bound, where that
-        is less: so few draws cannot tell of the small chances that `holm` asks of hundreds of slices.
+        (1 + draws as large) / (1 + draws), one-sided, or Hoeffding's bound exp(−½(Σ d)² / Σ d²) where that
+        is less: so few draws cannot tell of the small chances that `holm` asks for among many slices.
 
     Reference:
         Pitman, Significance tests which may be applied to samples from any populations, 1937; Phipson,

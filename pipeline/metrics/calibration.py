@@ -172,7 +172,11 @@ def _calibration_error(chance: NDArray[np.floating], happened: NDArray[np.generi
 
 
 def bins(chance: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return the bin of each chance, `(rows,)`, 0 … 14; one on an edge is in the outer bin."""
+    """Return the bin of each chance, `(rows,)`, 0 … 14; one on an edge is in the outer bin.
+
+    >>> bins(np.array([0.0, 1 / 15, 0.5, 14 / 15])).tolist()
+    [0, 0, 7, 14]
+    """
     tail = np.round(np.minimum(chance, 1 - chance), DECIMALS)  # distance to the nearer end
     from_end = np.digitize(tail, EDGES, right=True)
     return np.asarray(np.where(chance <= 0.5, from_end, BINS - 1 - from_end))

@@ -14,7 +14,7 @@ from pipeline.metrics import CostForecast, Reliability
 
 BEFORE, AFTER, GUIDE = "#c05621", "#1f4e8c", "#b8c0cc"
 PANELS = 12
-_LETTERS, _LINE = 11, 0.17  # of a title: letters to an inch, inches of a line
+_LETTERS, _LINE = 10.5, 0.17  # of a title: letters to an inch, inches of a line
 
 
 def confusion(
@@ -86,7 +86,7 @@ def reliability(
         title: Which rows.
     """
     shown = np.unique(np.linspace(0, len(names) - 1, PANELS).round().astype(int))
-    figure, panels = _panels(len(shown), title, legend=1.6)
+    figure, panels = _panels(len(shown), title, legend=1.8)
     for axes, event in zip(panels, shown, strict=True):
         axes.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
         for curve, color, label in ((before[event], BEFORE, "before"), (after[event], AFTER, "after")):
@@ -137,9 +137,7 @@ def costs(forecasts: Mapping[str, CostForecast], title: str) -> Figure:
     return figure
 
 
-def _panels(
-    count: int, title: str, size: float = 1.9, legend: float = 0.0
-) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, title: str, size: float = 1.9, legend: float = 0.0) -> tuple[Figure, list[Axes]]:
     """Return a figure of so many panels, four in a row, with room for a legend of some inches."""
     columns = min(count, 4)
     rows = -(-count // columns)

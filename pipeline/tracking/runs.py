@@ -133,7 +133,7 @@ class Experiment:
         Raises InputError where the store does not answer.
         """
         self.uri = store.address(uri)
-        with reached(self.uri, InputError):
+        with reached(self.uri, InputError), store.alone(self.uri):
             self._client = MlflowClient(self.uri)
             found = self._client.get_experiment_by_name(name)
             self.id: str = found.experiment_id if found else self._create(name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import mlflow
+from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -81,6 +82,17 @@ def database(uri: str) -> Path | None:
     if name in ("", ":memory:"):
         return None
     return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name)
+
+
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Be the only process that opens a SQLite store: two that make its tables at once spoil both."""
+    path = database(uri)
+    if path is None or not os.access(path.parent, os.W_OK):  # there is nothing to be made
+        yield
+        return
+    with FileLock(path.with_name(f".{path.name}.open.lock")):
+        yield
 
 
 def check_database(uri: str) -> None:

@@ -123,7 +123,8 @@ def test_the_commands_to_go_on_with_find_the_store(uri: str) -> None:
     )
     result = Retrained(
         run_id="r", experiment_id="1", flow_run_id="f", tracking_uri=uri or "sqlite:///mlflow.db",
-        model="digits", version=2, artifact="", promoted=False, champion=1, reasons=[], chosen="", metrics={},
+        model="digits", version=2, artifact="", promoted=False, champion=1, reasons=[], chosen="",
+        metrics={},
     )  # fmt: skip
     where = " --tracking-uri 'sqlite:////data/my models.db'" if uri else ""
     assert [*command._steps(result, config)] == [
@@ -135,7 +136,7 @@ def test_the_commands_to_go_on_with_find_the_store(uri: str) -> None:
 def test_an_artifact_that_may_not_be_served_is_one_sentence_and_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An error of the loader, as of a file that MLflow has damaged, is no traceback; a fault still is one."""
+    """An error of the loader, as of a file that MLflow has damaged, is no traceback; a fault still is."""
 
     def fail(error: Exception) -> None:
         def app() -> None:

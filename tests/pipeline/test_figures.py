@@ -48,7 +48,7 @@ def test_titles_are_seen_as_a_whole(title: str) -> None:
         assert head.replace("\n", " ").replace(" ", "") == title.replace(" ", ""), name
         (text,) = [one for one in figure.texts if one.get_text() == head]
         box = text.get_window_extent(renderer)
-        assert 0 <= box.x0, name
+        assert box.x0 >= 0, name
         assert box.x1 <= figure.bbox.x1, name
         assert box.y1 <= figure.bbox.y1, name
         beside = [axes.get_tightbbox(renderer) for axes in figure.axes]

@@ -141,7 +141,7 @@ def test_slices_hold_a_good_candidate_back_as_seldom_as_said(shape: str, count: 
 
 
 def test_many_slices_ask_for_more_of_each() -> None:
-    """Six rows that are all lost, as chance does once in 64 times, are enough alone and not among 60 slices."""
+    """Six rows that are all lost, as chance does once in 64 times, are enough alone, not among 60."""
     d = np.zeros(60 * 60)
     d[:60:10] = 9.0
     assert _sliced(d[:60], 60) == [False]
@@ -149,10 +149,8 @@ def test_many_slices_ask_for_more_of_each() -> None:
     column = Column("column", "column =", [str(value) for value in range(60)], np.arange(len(d)) // 60)
     first, *_ = slices.check(d, np.zeros(len(d)), [column], Gate(), told_only=False)
     assert first.numbers["chance"] == pytest.approx(60 / 64, rel=0.1)
-    assert first.words.endswith(
-        f"more than slice_margin = 0.05, but maybe by chance (p = {first.numbers['chance']:.2g} on one of 60 "
-        "slices)"
-    )
+    told = f"(p = {first.numbers['chance']:.2g} on one of 60 slices)"
+    assert first.words.endswith(f"more than slice_margin = 0.05, but maybe by chance {told}")
 
 
 def test_harm_is_found_among_thousands_of_slices() -> None:

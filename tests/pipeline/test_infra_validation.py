@@ -52,8 +52,8 @@ def test_a_good_candidate_passes(exported: Exported, rows: dict[str, np.ndarray]
     service, latency = validate(exported.path, rows, 1000, name="digits", version=3)
     assert (service.name, service.passed) == ("service", True), service.words
     assert service.words.startswith(
-        "digits version 3 is served as challenger on CPUExecutionProvider, and its answers to 100 rows at once, batches "
-        "of 3 and single rows are onnxruntime's (largest difference "
+        "digits version 3 is served as challenger on CPUExecutionProvider, and its answers to 100 rows at "
+        "once, batches of 3 and single rows are onnxruntime's (largest difference "
     )
     assert service.numbers["requests"] == 1 + 20 + 60
     assert (latency.name, latency.passed) == ("latency", True)

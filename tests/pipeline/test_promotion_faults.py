@@ -149,8 +149,9 @@ def test_an_alias_that_cannot_be_put_back_is_put_back_later(
     assert registry.champion(store.uri, NAME) == 1
 
 
-def test_a_read_only_store_is_told(store: Store) -> None:
+def test_a_read_only_store_is_told(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence, and nothing has moved: not the alias, not the history."""
+    monkeypatch.chdir(tmp_path)  # of such an address MLflow makes a folder `file:`
     _promote(store, 1)
     uri = f"sqlite:///file:{store.path}?mode=ro&uri=true"
     with pytest.raises(StoreError) as caught:
