@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
 
 from pipeline import flow
-from pipeline.config import Config
+from pipeline.config import Config, Split
 from pipeline.data import load
 from pipeline.errors import InputError
 from pipeline.flow import Retrained
@@ -345,3 +346,40 @@ def test_a_process_that_dies_or_overruns_leaves_the_other_trials(
     assert told in caplog.text
     assert result.version == 1
     client.delete_registered_model(mood)
+
+
+@pytest.mark.slow
+def test_trials_are_drawn_pruned_and_judged_against_the_champion(
+    folder: Path, client: MlflowClient
+) -> None:
+    """Two workers, and hopeless trials end early; the same again is no better; seen rows are left out."""
+    space = {"learning_rate": {"choices": [0.01, 1e-7]}, "dropout": {"low": 0.0, "high": 0.3}}
+    search = {"trials": 12, "epochs": 20, "patience": 2, "workers": 2, "space": space, "sampler": "random"}
+    config = _config(folder, name="drawn", search={"losses": ["rps"], **search})
+    first = flow.retrain(config)
+    nested = client.search_runs([first.experiment_id], f"tags.`mlflow.parentRunId` = '{first.run_id}'")
+    pruned = [run for run in nested if run.info.status == "KILLED"]
+    assert pruned
+    assert {run.data.params["search.learning_rate"] for run in pruned} == {"1e-07"}
+    assert all(run.data.tags["ended"].startswith("pruned after") for run in pruned)
+    assert all("val_realised_cost" in run.data.metrics for run in pruned)
+    assert {run.info.status for run in nested} == {"FINISHED", "KILLED"}
+    assert len(nested) == 12
+    assert (first.promoted, first.champion) == (True, 1)
+
+    second = flow.retrain(config)  # random draws of the same seed: the same trials
+    assert (second.version, second.promoted, second.champion) == (2, False, 1)
+    assert "no better" in second.reasons[0]
+    assert client.get_model_version("drawn", "2").tags["gate.verdict"] == "failed"
+    assert int(client.get_model_version_by_alias("drawn", "challenger").version) == 2
+    verdict = json.loads(Path(client.download_artifacts(second.run_id, "verdict.json")).read_text())
+    assert (verdict["champion"], verdict["left_out"], verdict["passed"]) == (1, 0, False)
+    assert "**Not promoted:**" in Path(client.download_artifacts(second.run_id, "verdict.md")).read_text()
+
+    third = flow.retrain(config.model_copy(update={"split": Split(seed=5)}))
+    verdict = json.loads(Path(client.download_artifacts(third.run_id, "verdict.json")).read_text())
+    test = len(load(config.model_copy(update={"split": Split(seed=5)})).parts.test)
+    assert verdict["left_out"] > 0.6 * test
+    assert verdict["rows"] == test - verdict["left_out"]
+    assert any("trained on" in check["words"] for check in verdict["checks"] if check["name"] == "rows")
+    client.delete_registered_model("drawn")
