@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -65,7 +67,19 @@ def export(
     def say(text: str) -> None:
         tell(text)
 
-    return champion.export(chosen, config, _rows(data), path, say, backups)
+    with _exact():
+        return champion.export(chosen, config, _rows(data), path, say, backups)
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Multiply float32 as such: a GPU rounds to TF32 by default, and the file would differ from Keras."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 @cache
