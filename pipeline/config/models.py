@@ -51,7 +51,8 @@ class Named(BaseModel):
 
 def shown(value: object) -> str:
     """Return a value as titles show it: a number that was drawn has too many digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = str(value)
+    return f"{value:.4g}" if isinstance(value, float) and len(text) > 6 else text
 
 
 def _named(value: object) -> object:

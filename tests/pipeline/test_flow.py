@@ -153,6 +153,7 @@ def test_the_artifact_says_what_calibration_did(retrained: Retrained, client: Ml
     assert logged["uncalibrated/nll"] == pytest.approx(calibration.before.nll)
 
 
+@pytest.mark.slow
 def test_the_best_trials_answer_together(folder: Path, client: MlflowClient) -> None:
     """An ensemble of two, four passes each, is one artifact of the trials that cost least, and is unsure.
 
@@ -269,6 +270,7 @@ def test_a_copy_that_may_not_be_served_is_never_registered(
     assert [m.name for m in client.search_registered_models()] == ["digits"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_left_out(folder: Path, client: MlflowClient) -> None:
     """Its run ends FAILED, and the best of the others is registered, whatever they were drawn with."""
     space = {"learning_rate": {"choices": [0.01, 1e30]}}
@@ -308,6 +310,7 @@ def _moody(folder: Path, mood: str, **search: object) -> Config:
     return _config(folder, name=mood, search=chosen, model=model)
 
 
+@pytest.mark.slow
 def test_a_failure_half_way_registers_nothing_and_is_gone_on_with(
     folder: Path, client: MlflowClient
 ) -> None:

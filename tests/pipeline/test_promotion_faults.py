@@ -21,6 +21,8 @@ from pipeline.promotion import moves, records
 from pipeline.tracking import registry
 from pipeline.tracking.runs import Experiment
 
+pytestmark = pytest.mark.slow  # fault tests
+
 FULL = "cannot be used: database or disk is full"
 
 
