@@ -355,7 +355,7 @@ def test_a_process_that_dies_or_overruns_leaves_the_other_trials(
 def test_trials_are_drawn_pruned_and_judged_against_the_champion(
     folder: Path, client: MlflowClient
 ) -> None:
-    """Two workers, and hopeless trials end early; the same again is no better; seen rows are left out."""
+    """Two workers, and hopeless trials end early; a lesser one stays challenger; seen rows are left out."""
     space = {"learning_rate": {"choices": [0.01, 1e-7]}, "dropout": {"low": 0.0, "high": 0.3}}
     search = {"trials": 12, "epochs": 20, "patience": 2, "workers": 2, "space": space, "sampler": "random"}
     config = _config(folder, name="drawn", search={"losses": ["rps"], **search})
@@ -363,16 +363,17 @@ def test_trials_are_drawn_pruned_and_judged_against_the_champion(
     nested = client.search_runs([first.experiment_id], f"tags.`mlflow.parentRunId` = '{first.run_id}'")
     pruned = [run for run in nested if run.info.status == "KILLED"]
     assert pruned
-    assert {run.data.params["search.learning_rate"] for run in pruned} == {"1e-07"}
+    assert "1e-07" in {run.data.params["search.learning_rate"] for run in pruned}
     assert all(run.data.tags["ended"].startswith("pruned after") for run in pruned)
     assert all("val_realised_cost" in run.data.metrics for run in pruned)
     assert {run.info.status for run in nested} == {"FINISHED", "KILLED"}
     assert len(nested) == 12
     assert (first.promoted, first.champion) == (True, 1)
 
-    second = flow.retrain(config)  # random draws of the same seed: the same trials
+    search = config.search.model_copy(update={"trials": 1})  # one of those that the first was the best of
+    second = flow.retrain(config.model_copy(update={"search": search}))
     assert (second.version, second.promoted, second.champion) == (2, False, 1)
-    assert "no better" in second.reasons[0]
+    assert "under 'absolute'" in second.reasons[0]
     assert client.get_model_version("drawn", "2").tags["gate.verdict"] == "failed"
     assert int(client.get_model_version_by_alias("drawn", "challenger").version) == 2
     verdict = json.loads(Path(client.download_artifacts(second.run_id, "verdict.json")).read_text())
