@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,20 +127,16 @@ def search(session: Session, run: Run) -> list[Tried]:
         for trial, lease in sweep.trials():
             waiting.append(run_trial.submit(trial, lease, sweep))
             # Also where Prefect ends the task before it begins.
-            waiting[-1].add_done_callback(partial(_give, lease))
+            waiting[-1].add_done_callback(lease.give)
         for future in waiting:
             future.result()
     except BaseException:
         session.workers.close()  # Prefect waits for its threads, and they for the workers
         raise
+    tried = sweep.best  # where there is none, the same command tries again what was not ended
     session.folder.note(searched=True)
-    tried = sweep.best
     log.info("best of %d: %s", len(tried), tried[0].trial.title)
     return tried
-
-
-def _give(lease: Lease, _: object) -> None:
-    lease.give()
 
 
 @task(name="trial", task_run_name="{trial.title}", cache_policy=NO_CACHE)

@@ -87,10 +87,9 @@ def opened(config: Config) -> Iterator[Session]:
         mark = fingerprint(config, data, experiment.uri)
         folder = stack.enter_context(RunFolder.held(config.name, mark))
         folder.keep_rows(rows)
-        token = _open.set(Session(config, data, experiment, folder, pool, pairs, gpus))
+        session = Session(config, data, experiment, folder, pool, pairs, gpus)
+        token = _open.set(session)
         try:
-            session = _open.get()
-            assert session is not None
             yield session
         finally:
             _open.reset(token)

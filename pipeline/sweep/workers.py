@@ -139,8 +139,8 @@ class Lease:
         self._lock = threading.Lock()
         self._over = False
 
-    def give(self) -> None:
-        """Give the worker back; once, however often it is called."""
+    def give(self, _: object = None) -> None:
+        """Give the worker back; once, however often it is called, and whatever a callback is given."""
         with self._lock:
             over, self._over = self._over, True
         if not over:
