@@ -74,7 +74,7 @@ def test_what_init_writes_is_valid_and_validate_shows_it(folder: Path) -> None:
         "superb",
         "green, red",
         "0.5 … 6.5",
-        "4 trials: cross_entropy, seed 0; rps",
+        "4 trials: cross_entropy; rps; then the same with the next seed",
         "can be trained",
     ):
         assert text in shown.stdout, shown.stdout
