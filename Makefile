@@ -38,12 +38,20 @@ $(READY): requirements.lock
 demo: $(READY) ## Train on scanned digits, serve the champion, ask it: the whole way in one command
 	@$(BIN)/python examples/demo.py
 
+# Debian's, which playwright drives. Where it cannot be installed the tests that need it are skipped, and say so.
+.PHONY: browser
+browser: ## Chromium, in which the pages are tested; installed where this user may
+	@command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
+		echo "installing Chromium, for the tests of pages …" && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium > /dev/null; } || \
+		echo "no Chromium: tests of pages will be skipped (Debian: apt install chromium)"
+
 .PHONY: test
-test: $(READY) ## The tests, at most 10 minutes on two cores
+test: $(READY) browser ## The tests, at most 10 minutes on two cores
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 .PHONY: test-all
-test-all: $(READY) ## Those and the slow end-to-end ones, at most 50 minutes
+test-all: $(READY) browser ## Those and the slow end-to-end ones, at most 50 minutes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: check

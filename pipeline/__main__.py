@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from pipeline import environment, registry_commands
+from pipeline import environment
+from pipeline.commands import registry
 from pipeline.config import Config, load_config
 from pipeline.errors import InputError, PipelineError
 
@@ -198,10 +199,10 @@ def _steps(result: Retrained, config: Config) -> Iterator[str]:
 
 
 for command in (
-    registry_commands.export,
-    registry_commands.promote,
-    registry_commands.rollback,
-    registry_commands.history,
+    registry.export,
+    registry.promote,
+    registry.rollback,
+    registry.history,
 ):
     app.command()(command)
 

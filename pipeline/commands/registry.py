@@ -1,4 +1,4 @@
-"""The commands of `ordinal-pipeline` that are about registered models; `pipeline.__main__` names them."""
+"""The commands that are about registered models."""
 
 from __future__ import annotations
 
