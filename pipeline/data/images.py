@@ -7,6 +7,7 @@ into an array that was allocated once.
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 import warnings
 import zlib
@@ -106,6 +107,20 @@ def read(folder: Path, size: tuple[int, int] | None) -> Images:
         content[row] = np.frombuffer(digest.digest(), np.uint8)
     labels = np.array([name.partition("/")[0] for name in found])
     return Images(pixels, labels, tuple(found), tuple(notes), content)
+
+
+def png(pixels: NDArray[np.generic], low: float, high: float, largest: int = 96) -> bytes:
+    """Return pixels `(height, width, channels)` as a PNG, black to white, of at most `largest` a side.
+
+    Three channels are RGB, of others the first is shown in grey.
+    """
+    shades = np.rint(255 * np.clip((pixels.astype(float) - low) / ((high - low) or 1), 0, 1)).astype(
+        np.uint8
+    )
+    image = Image.fromarray(shades if shades.shape[2] == 3 else shades[:, :, 0])
+    image.thumbnail((largest, largest))
+    image.save(file := io.BytesIO(), "PNG")
+    return file.getvalue()
 
 
 def _found(folder: Path) -> tuple[dict[str, Path], list[str]]:

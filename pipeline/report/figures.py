@@ -32,8 +32,8 @@ def confusion(
     rotated = max(map(len, actions)) > 3
     left, below = 0.55 + longest[0], 0.5 + (0.75 * longest[1] if rotated else 0.1)
     cells = (max(0.46 * len(actions), 2.2), 0.46 * len(labels))
-    figure = _titled(title, max(left + cells[0] + 1.2, 5.4), below + cells[1] + 0.45)
-    axes = _placed(figure, left, below, cells)
+    figure = titled(title, max(left + cells[0] + 1.2, 5.4), below + cells[1] + 0.45)
+    axes = placed(figure, left, below, cells)
     rows = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(rows, 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -45,7 +45,7 @@ def confusion(
     axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set(xlabel="decision", ylabel="true label")
     axes.spines[:].set_visible(False)
-    scale = _placed(figure, left + cells[0] + 0.15, below + 0.1 * cells[1], (0.12, 0.8 * cells[1]))
+    scale = placed(figure, left + cells[0] + 0.15, below + 0.1 * cells[1], (0.12, 0.8 * cells[1]))
     bar = figure.colorbar(picture, cax=scale, label="share of the true label")
     bar.outline.set_visible(False)
     return figure
@@ -59,8 +59,8 @@ def curves(history: dict[str, list[float]], best_epoch: int, title: str) -> Figu
         best_epoch: Counted from 0.
         title: Which trial.
     """
-    figure = _titled(title, 5.6, 3.4)
-    axes = _placed(figure, 0.95, 0.5, (4.5, 2.55))
+    figure = titled(title, 5.6, 3.4)
+    axes = placed(figure, 0.95, 0.5, (4.5, 2.55))
     axes.plot(history["loss"], color="#8aa4c8", label="training")
     axes.plot(history["val_loss"], color="#1f4e8c", label="validation")
     axes.axvline(best_epoch, color="#c05621", linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
@@ -142,21 +142,21 @@ def _panels(count: int, title: str, size: float = 1.9, legend: float = 0.0) -> t
     columns = min(count, 4)
     rows = -(-count // columns)
     width, height = max(size * columns, 5) + 0.4, size * rows + 0.9
-    figure = _titled(title, width, height, legend)
+    figure = titled(title, width, height, legend)
     left, below, gap = 0.7, 0.6, 0.45
     cell = ((width - left) / columns - gap, (height - below - 0.3) / rows - gap)
     panels = []
     for place in range(count):
         row, column = divmod(place, columns)
         at = (left + column * (cell[0] + gap), below + (rows - 1 - row) * (cell[1] + gap))
-        axes = _placed(figure, *at, cell)
+        axes = placed(figure, *at, cell)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         panels.append(axes)
     return figure, panels
 
 
-def _titled(title: str, width: float, height: float, beside: float = 0.0) -> Figure:
+def titled(title: str, width: float, height: float, beside: float = 0.0) -> Figure:
     """Return a figure of so many inches, higher by the lines that its title has after the first.
 
     Args:
@@ -173,7 +173,7 @@ def _titled(title: str, width: float, height: float, beside: float = 0.0) -> Fig
     return figure
 
 
-def _placed(figure: Figure, left: float, below: float, size: tuple[float, float]) -> Axes:
+def placed(figure: Figure, left: float, below: float, size: tuple[float, float]) -> Axes:
     """Return axes with a place in inches: to find one by what is in it means drawing all of it twice."""
     width, height = figure.get_size_inches()
     return figure.add_axes((left / width, below / height, size[0] / width, size[1] / height))
