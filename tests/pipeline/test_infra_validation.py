@@ -232,7 +232,7 @@ import sys, time
 from pathlib import Path
 from pipeline.service import Service
 with Service(Path(sys.argv[1]), "challenger", "cpu") as service:
-    print(service._process.pid, service.address(), flush=True)
+    print(service._child.pid, service.address(), flush=True)
     time.sleep(600)
 """
 
