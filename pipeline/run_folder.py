@@ -9,6 +9,7 @@
     0.drawn, 0.ended        a trial that has begun, and what became of it; 0.keras its network
     0-fit/, 0-refit/        a long training that was cut off
     exported.onnx           the artifact, checked; candidate.onnx once all of that was told
+    calibration             of its validation rows, which the report shows
     verdict                 the gate's, before the champion is moved
 """
 
@@ -31,7 +32,7 @@ from filelock import FileLock, Timeout
 from pipeline.data import Dataset
 from pipeline.data.seen import Seen
 from pipeline.errors import PipelineError
-from pipeline.sweep.tried import Drawn, Ended
+from pipeline.sweep.tried import Calibration, Drawn, Ended
 
 if TYPE_CHECKING:
     from pipeline.gate import Verdict
@@ -161,6 +162,16 @@ class RunFolder:
     def keep_verdict(self, verdict: Verdict) -> None:
         """Write the gate's verdict."""
         self._write("verdict", pickle.dumps(verdict))
+
+    @property
+    def calibration(self) -> Calibration:
+        """What calibration made of the candidate's validation rows, as `keep_calibration` wrote it."""
+        kept: Calibration = pickle.loads((self.path / "calibration").read_bytes())
+        return kept
+
+    def keep_calibration(self, calibration: Calibration) -> None:
+        """Write what calibration made of the candidate's validation rows."""
+        self._write("calibration", pickle.dumps(calibration))
 
     def finish(self) -> None:
         """Leave nothing: the next run of the same is another one."""

@@ -16,6 +16,7 @@ from pipeline.config import Config
 from pipeline.data import Dataset, load
 from pipeline.errors import PipelineError
 from pipeline.fingerprint import fingerprint
+from pipeline.report import notes
 from pipeline.run_folder import RunFolder
 from pipeline.sweep import Pair, workers
 from pipeline.sweep.workers import Workers
@@ -83,7 +84,8 @@ def opened(config: Config) -> Iterator[Session]:
                 "set TMPDIR to a folder on a larger disk"
             ) from error
         pairs, gpus = pool.call("look", config, rows)
-        experiment = Experiment(config.tracking.uri, config.tracking.experiment or config.name)
+        name = config.tracking.experiment or config.name
+        experiment = Experiment(config.tracking.uri, name, notes.experiment(config))
         mark = fingerprint(config, data, experiment.uri)
         folder = stack.enter_context(RunFolder.held(config.name, mark))
         folder.keep_rows(rows)

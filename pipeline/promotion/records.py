@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from pipeline.tracking import store
-from pipeline.tracking.runs import Experiment, Recorded, Run
+from pipeline.tracking import links, store
+from pipeline.tracking.runs import NOTE, Experiment, Recorded, Run
 
 EXPERIMENT = "promotions"
+_ABOUT = (
+    "Every change of a champion, a run each: `FINISHED` where the alias has moved, `FAILED` or `KILLED` where "
+    "it was put back. `ordinal-pipeline history NAME` shows the same."
+)
 _LONGEST = 4000  # characters of a tag; MLflow's SQL stores take 8000
 
 Kind = Literal["promote", "rollback"]
@@ -101,8 +105,9 @@ def begin(
         "who": who,
         "digest": digest,
         "number": str(number),
+        NOTE: f"[{name} version {to}]({links.version(name, to)}) by {who}: {_cut(why)}",
     }
-    return Experiment(uri, EXPERIMENT).begin(f"{name}: {kind} {before or 'none'} → {to}", tags)
+    return Experiment(uri, EXPERIMENT, _ABOUT).begin(f"{name}: {kind} {before or 'none'} → {to}", tags)
 
 
 def fail(run: Run, status: Literal["FAILED", "KILLED"], reason: str) -> None:

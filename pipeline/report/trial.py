@@ -5,14 +5,14 @@ from __future__ import annotations
 from pipeline import costs, metrics
 from pipeline.config import Config
 from pipeline.data import Dataset
-from pipeline.report import figures, reliability
+from pipeline.report import figures, notes, reliability
 from pipeline.scores import default_profile, score
 from pipeline.sweep.tried import Calibration, Tried
 from pipeline.tracking.runs import Run
 
 
-def log(run: Run, tried: Tried, config: Config, data: Dataset) -> None:
-    """Keep all that a training reached."""
+def log(run: Run, parent: Run, tried: Tried, config: Config, data: Dataset) -> None:
+    """Keep all that a training reached, of the trials of a retraining's run `parent`."""
     profile, title = default_profile(config, data), tried.trial.title
     undone = ", ".join(part for part, array in tried.undone.items() if array is not None)
     run.curves(tried.curves)
@@ -24,6 +24,8 @@ def log(run: Run, tried: Tried, config: Config, data: Dataset) -> None:
         }
     )
     run.params({"calibration.undone": undone or "nothing"})
+    run.note(notes.trial(tried, config.decision.profile, run, parent.id))
+    run.used(notes.used(config, data))
     log_calibration(run, tried.calibration, config, data, title)
     decision = costs.decide(tried.calibration.after, profile.cost)
     y = data.y[data.parts.validation]

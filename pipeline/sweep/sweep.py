@@ -115,7 +115,7 @@ class Sweep:
                 run.tags({"ended": str(error)})
                 raise
             tried = replace(tried, run_id=run.id)
-            report.log(run, tried, session.config, session.data)
+            report.log(run, self._run, tried, session.config, session.data)
         self._end(number, Ended(looks, tried))
         log.info("trial %d of %d: %s (%.1f s)", number + 1, of, briefly(tried.metrics), tried.seconds)
 

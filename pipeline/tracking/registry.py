@@ -22,6 +22,10 @@ from serving.seal import check_seal
 __all__ = ["CHAMPION", "Fetched", "Logged", "champion", "download", "fetch", "find", "log", "register"]
 
 CHAMPION = "champion"
+_ABOUT = (
+    f"Services load the version that has the alias `{CHAMPION}`. The page of a version links to the report "
+    "on it. Who moved the alias when, and why, is in the experiment `promotions`."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +67,7 @@ def register(uri: str, logged: Logged, name: str, description: str, tags: Mappin
 def _make_model(client: MlflowClient, name: str) -> bool:
     """Make the registered model unless it is there; say whether it was made."""
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_ABOUT)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -168,6 +172,13 @@ def tag_version(uri: str, name: str, version: int, tags: Mapping[str, str]) -> N
         client = MlflowClient(uri)
         for key, value in tags.items():
             client.set_model_version_tag(name, str(version), key, value)
+
+
+def describe(uri: str, name: str, version: int, text: str) -> None:
+    """Set what the page of a version begins with, in Markdown; raises StoreError where the store fails."""
+    uri = store.address(uri)
+    with reached(uri):
+        MlflowClient(uri).update_model_version(name, str(version), text)
 
 
 def version_run(uri: str, name: str, version: int) -> str | None:

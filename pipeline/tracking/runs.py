@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import logging
 import socket
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from pipeline.errors import InputError, PipelineError, Stopped, StoreError
 from pipeline.tracking import store
+from pipeline.tracking.run import NOTE, Run, Used
 from pipeline.tracking.store import reached
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure  # which costs a second, and commands draw nothing
+__all__ = ["FOLDER", "HOST", "NOTE", "Experiment", "Recorded", "Run", "Used"]
 
 HOST, FOLDER = "ordinal.host", "ordinal.folder"
 """Tags of a run that is closed where its process has died: on which host, and in which folder it worked."""
@@ -43,92 +37,19 @@ class Recorded:
     tags: Mapping[str, str]
 
 
-class Run:
-    """One MLflow run, open until it is ended.
-
-    Every method raises StoreError where the store fails.
-    """
-
-    def __init__(self, client: MlflowClient, run_id: str, experiment_id: str) -> None:
-        self._client = client
-        self.id = run_id
-        self.experiment_id = experiment_id
-
-    def params(self, params: Mapping[str, Any]) -> None:
-        """Log parameters."""
-        with self._reached():
-            self._client.log_batch(
-                self.id, params=[Param(key, str(value)) for key, value in params.items()]
-            )
-
-    def metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log one number for each name."""
-        self.curves({name: [value] for name, value in metrics.items()})
-
-    def curves(self, curves: Mapping[str, list[float]]) -> None:
-        """Log one number an epoch for each name."""
-        now = int(time.time() * 1000)
-        points = [
-            Metric(name, value, now, step)
-            for name, values in curves.items()
-            for step, value in enumerate(values)
-        ]
-        with self._reached():
-            for start in range(0, len(points), 1000):  # MLflow's limit of one call
-                self._client.log_batch(self.id, metrics=points[start : start + 1000])
-
-    def steps(self, name: str, values: Mapping[int, float]) -> None:
-        """Log numbers of one name at some steps."""
-        now = int(time.time() * 1000)
-        with self._reached():
-            points = [Metric(name, value, now, step) for step, value in values.items()]
-            self._client.log_batch(self.id, metrics=points)
-
-    def tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-        with self._reached():
-            self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
-
-    def figure(self, figure: Figure, name: str) -> None:
-        """Keep a picture."""
-        with self._reached():
-            self._client.log_figure(self.id, figure, name)
-
-    def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
-        """Keep rows that all have the same keys as a `.csv`, which MLflow shows as a table."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        self.text(text.getvalue(), name)
-
-    def text(self, text: str, name: str) -> None:
-        """Keep a file of text."""
-        with self._reached():
-            self._client.log_text(self.id, text, name)
-
-    def file(self, path: Path, folder: str | None = None) -> None:
-        """Keep a file."""
-        with self._reached():
-            self._client.log_artifact(self.id, str(path), folder)
-
-    def end(self, status: str) -> None:
-        """End it: FINISHED, FAILED or KILLED."""
-        with self._reached():
-            self._client.set_terminated(self.id, status)
-
-    def _reached(self) -> AbstractContextManager[None]:
-        return reached(self._client.tracking_uri)
-
-
 class Experiment:
     """An MLflow experiment, made if it is missing.
 
     Every method raises StoreError where the store fails.
     """
 
-    def __init__(self, uri: str, name: str) -> None:
+    def __init__(self, uri: str, name: str, note: str = "") -> None:
         """Connect to the store at `uri`, or to MLflow's default: SQLite in the current folder.
+
+        Args:
+            uri: Of the store; empty for MLflow's default.
+            name: Of the experiment.
+            note: What its page begins with, in Markdown, unless it begins with something already.
 
         Raises InputError where the store does not answer.
         """
@@ -137,6 +58,8 @@ class Experiment:
             self._client = MlflowClient(self.uri)
             found = self._client.get_experiment_by_name(name)
             self.id: str = found.experiment_id if found else self._create(name)
+            if note and not (found and found.tags.get(NOTE)):
+                self._client.set_experiment_tag(self.id, NOTE, note)
 
     @classmethod
     def find(cls, uri: str, name: str) -> Experiment | None:

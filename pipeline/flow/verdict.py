@@ -1,0 +1,166 @@
+"""The gate, the alias, and the report on all of it: the end of a retraining."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from pipeline import candidate, promotion
+from pipeline.evaluate import Evaluation
+from pipeline.gate import Verdict
+from pipeline.promotion import Golden
+from pipeline.promotion.lock import whoami
+from pipeline.report import notes, pictures, slices
+from pipeline.report import page as report
+from pipeline.report.answered import Answered
+from pipeline.report.tables import choice
+from pipeline.session import Session
+from pipeline.sweep.tried import Tried
+from pipeline.tracking import links, registry
+from pipeline.tracking.runs import Run
+from serving.artifact import Artifact
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a retraining has come to.
+
+    Attributes:
+        version: Of the candidate.
+        path: Of its artifact.
+        evaluation: Of that on test rows.
+        verdict: The last.
+        champion: Which version is the champion now.
+    """
+
+    version: int
+    path: Path
+    evaluation: Evaluation
+    verdict: Verdict
+    champion: int | None
+
+
+@task(name="judge", cache_policy=NO_CACHE)
+def judge(path: Path, version: int, session: Session, run: Run, scratch: Path) -> Verdict:
+    """Serve the candidate as it would be served, compare it with the champion, and keep the verdict."""
+    champion = registry.champion(session.experiment.uri, session.config.name)
+    kept = session.folder.verdict
+    if kept is not None and champion == version:
+        get_run_logger().info("it was promoted before")
+        return kept
+    measured = candidate.serve(path, version, session)
+    verdict = candidate.judge(path, champion, measured, session, scratch)
+    keep_verdict(verdict, version, session, run)
+    return verdict
+
+
+def keep_verdict(verdict: Verdict, version: int, session: Session, run: Run) -> None:
+    """Keep a verdict and its reasons with the run, the version, and in Prefect."""
+    name, log = session.config.name, get_run_logger()
+    page = verdict.markdown(f"{name} version {version}")
+    session.folder.keep_verdict(verdict)
+    candidate.keep_verdict(verdict, page, version, session, run)
+    create_markdown_artifact(page, key="verdict", description=f"The gate's verdict on {name}")
+    for check in verdict.checks:
+        if check.passed is False:
+            log.warning("failed: %s", check.words)
+        elif check.passed:
+            log.info("passed: %s", check.words)
+
+
+@task(name="promote", cache_policy=NO_CACHE)
+def promote(
+    path: Path, version: int, verdict: Verdict, session: Session, run: Run, scratch: Path
+) -> tuple[Verdict, int | None]:
+    """Make the version the champion where the verdict lets it pass, also against the latest champion.
+
+    Returns the last verdict, and which version is the champion now.
+    """
+    uri, config, log = session.experiment.uri, session.config, get_run_logger()
+    if not verdict.passed:
+        champion = registry.champion(uri, config.name)
+        log.warning("version %d stays challenger, the champion is %s", version, champion or "none")
+        return verdict, champion
+    verdicts = [verdict]
+
+    def rejudge(champion: int | None) -> tuple[bool, str, str]:
+        measured = [check for check in verdict.checks if check.name in candidate.MEASURED]
+        again = candidate.judge(path, champion, measured, session, scratch)
+        keep_verdict(again, version, session, run)
+        verdicts.append(again)
+        return again.passed, again.reasons[0], again.digest
+
+    inputs = session.data.raw(session.data.parts.test[: candidate.GOLDEN])
+    moved = promotion.promote(
+        uri,
+        config.name,
+        version,
+        why=verdict.reasons[0],
+        who=f"retrain {run.id} of {whoami()}",
+        digest=verdict.digest,
+        judged_against=verdict.champion,
+        rejudge=rejudge,
+        golden=Golden(inputs, np.asarray(Artifact(path, "cpu").run(inputs).probabilities)),
+    )
+    for note in moved.notes:
+        log.warning("put right: %s", note)
+    log.info("models:/%s@champion is version %s", config.name, moved.champion)
+    return verdicts[-1], moved.champion
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def conclude(
+    outcome: Outcome,
+    tried: Sequence[Tried],
+    chosen: Sequence[Tried],
+    tables: str,
+    session: Session,
+    run: Run,
+) -> None:
+    """Keep the report with the run; the pages of run and version begin with what came of it."""
+    config, name = session.config, session.config.name
+    verdict, evaluation = outcome.verdict, outcome.evaluation
+    page = report.build(
+        artifact=Artifact(outcome.path, "cpu"),
+        evaluation=evaluation,
+        data=session.data,
+        config=config,
+        tried=tried,
+        chosen=chosen,
+        calibration=session.folder.calibration,
+        verdict=verdict,
+        version=outcome.version,
+        champion=outcome.champion,
+        links={},
+    )
+    run.text(page, links.REPORT)
+    keep_pictures(outcome, tried, chosen, session, run)
+    run.note(notes.retraining(outcome.version, outcome.champion, name, verdict, tables, run))
+    why = choice(tried, chosen, config.decision.profile)
+    registry.describe(
+        session.experiment.uri, name, outcome.version, notes.version(verdict, why, evaluation, run)
+    )
+
+
+def keep_pictures(
+    outcome: Outcome, tried: Sequence[Tried], chosen: Sequence[Tried], session: Session, run: Run
+) -> None:
+    """Keep those figures of the report as pictures that no earlier task has kept."""
+    artifact, data, evaluation = Artifact(outcome.path, "cpu"), session.data, outcome.evaluation
+    columns = slices.of(Answered.of(artifact, data), data, session.config, outcome.verdict)
+    mean, rows = evaluation.metrics["realised_cost"], len(data.parts.test)
+    drawn = {
+        "trials": pictures.trials(tried, chosen, "trials, validation"),
+        "slices": pictures.slices(columns, mean, "candidate, test: slices"),
+        "intervals": pictures.intervals(
+            evaluation.coverages, rows, artifact.manifest.interval.rows, "candidate, test: intervals"
+        ),
+    }
+    for name, figure in drawn.items():
+        run.figure(figure, f"{name}.png")
