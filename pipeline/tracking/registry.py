@@ -178,7 +178,7 @@ def describe(uri: str, name: str, version: int, text: str) -> None:
     """Set what the page of a version begins with, in Markdown; raises StoreError where the store fails."""
     uri = store.address(uri)
     with reached(uri):
-        MlflowClient(uri).update_model_version(name, str(version), text)
+        MlflowClient(uri).update_model_version(name, str(version), store.cut(text, 5000))
 
 
 def version_run(uri: str, name: str, version: int) -> str | None:

@@ -16,6 +16,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NOTE
 
+from pipeline.tracking import store
 from pipeline.tracking.store import reached
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Run:
 
     def note(self, text: str) -> None:
         """Set the description that its page begins with, in Markdown."""
-        self.tags({NOTE: text})
+        self.tags({NOTE: store.cut(text, 8000)})
 
     def used(self, data: Used) -> None:
         """Log what it learns from; once more is no second time."""

@@ -108,6 +108,11 @@ def check_database(uri: str) -> None:
         )
 
 
+def cut(text: str, longest: int) -> str:
+    """Return a text, or the beginning of one that is longer than what MLflow's SQL stores take."""
+    return text if len(text) <= longest else f"{text[: longest - 2]} …"
+
+
 def quoted(text: str) -> str:
     """Return a text for a condition in MLflow's own language, which knows no escapes."""
     quote = '"' if "'" in text else "'"

@@ -142,6 +142,40 @@ def test_the_run_says_how_far_the_champion_can_be_trusted(
     assert widths == sorted(widths)
 
 
+def test_pages_in_mlflow_say_what_they_are_and_lead_to_the_report(
+    retrained: Retrained, client: MlflowClient
+) -> None:
+    """Experiment, model, version, run and trial are described; run and trials name their data set."""
+    run = client.get_run(retrained.run_id)
+    report = f"#/experiments/{run.info.experiment_id}/runs/{retrained.run_id}/artifacts/report.html?"
+    version = client.get_model_version("digits", "1")
+    assert report in version.description
+    assert "The gate lets it pass" in version.description
+    assert "champion" in client.get_registered_model("digits").description
+    assert report in run.data.tags["mlflow.note.content"]
+    assert "#/models/digits/versions/1" in run.data.tags["mlflow.note.content"]
+    experiment = client.get_experiment(retrained.experiment_id)
+    assert experiment.name == "ordered digits"
+    assert "#/models/digits" in experiment.tags["mlflow.note.content"]
+    trial = client.search_runs([retrained.experiment_id], "params.loss = 'expected_value'")[0]
+    assert f"/runs/{retrained.run_id}" in trial.data.tags["mlflow.note.content"]
+    for one in (run, trial):
+        (used,) = one.inputs.dataset_inputs
+        assert used.dataset.name == "digits"
+        assert json.loads(used.dataset.profile)["num_rows"] == 1797
+        assert [tag.value for tag in used.tags] == ["training"]
+
+
+def test_the_report_is_kept_with_its_figures(retrained: Retrained, client: MlflowClient) -> None:
+    """The page is of this version and this run's numbers, and its figures are there as pictures."""
+    files = {file.path for file in client.list_artifacts(retrained.run_id)}
+    assert {"report.html", "trials.png", "slices.png", "intervals.png", "confusion.png"} <= files
+    page = Path(client.download_artifacts(retrained.run_id, "report.html")).read_text(encoding="utf-8")
+    assert "Decision explorer" in page
+    assert f"{retrained.metrics['realised_cost']:.3f}" in page
+    assert "Promoted" in page
+
+
 def test_the_artifact_says_what_calibration_did(retrained: Retrained, client: MlflowClient) -> None:
     """The manifest has the scaling and the scores before and after, and the latter are not worse."""
     calibration = Artifact(retrained.artifact, "cpu").manifest.calibration
