@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -100,35 +100,51 @@ def test_a_second_demo_says_which_version_is_served(root: Path) -> None:
     assert told == f"{refused}served is the champion, version 1\n{refused}"
 
 
+def _walked(page: Path, folder: Path, root: Path) -> str:
+    """What is printed where somebody types a page in a folder."""
+    done = subprocess.run(
+        [*_offline_or_not(), sys.executable, str(root / "tests" / "walk.py"), str(page), str(folder)],
+        env={
+            **_newcomers_environment(folder),
+            "PATH": os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ["PATH"]]),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 @pytest.mark.usefixtures("demo")
-def test_the_readmes_serve_and_call_run_as_typed(root: Path, folder: Path) -> None:
-    """The service started as the README says answers the README's Python."""
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    (serve,) = re.findall(r"^\.venv/bin/ordinal-serving (serve .*)$", readme, re.MULTILINE)
-    command = [sys.executable, "-m", "serving", *serve.split(), "--port", "0"]
-    environment = {**_newcomers_environment(folder), "PYTHONPATH": str(root)}
-    with subprocess.Popen(
-        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
-    ) as service:
-        assert service.stderr is not None
-        try:
-            serving = (re.search(r"SERVING on ([^\s,]+)", line) for line in service.stderr)
-            address = next(found[1] for found in serving if found)
-            called = subprocess.run(
-                [sys.executable, "-c", code.replace("127.0.0.1:50051", address)],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            service.send_signal(signal.SIGTERM)
-            service.stderr.read()
-            assert service.wait(timeout=30) == 0
-        finally:
-            service.kill()
-    assert called.returncode == 0, called.stderr
-    assert "CPUExecutionProvider" in called.stdout
+def test_the_readme_is_true(root: Path, folder: Path) -> None:
+    """Its commands and its Python run as typed, one after the other, after the demo."""
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "examples").symlink_to(root / "examples")
+    random = np.random.default_rng(0)
+    sugar, acid = random.normal(5, 2, 900), random.normal(3, 0.2, 900)
+    quality = np.digitize(sugar + random.normal(0, 1, 900), [3, 5, 7]) + 4
+    rows = zip(sugar, acid, quality, strict=True)
+    table = ["sugar,acid,quality", *(f"{s:.2f},{a:.3f},{q}" for s, a, q in rows)]
+    (folder / "wine.csv").write_text("\n".join(table), encoding="utf-8")
+    readme = re.sub(r"```toml.*?```", "", (root / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    page = folder / "README.md"
+    page.write_text(readme, encoding="utf-8")
+    printed = _walked(page, folder, root)
+    assert "CPUExecutionProvider" in printed
+    assert "digits: the champion was version" in printed
+
+
+def test_the_tutorial_is_true(root: Path, tmp_path: Path) -> None:
+    """From a CSV to scheduled retraining, as typed, and what it quotes is what is printed."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    page = root / "docs" / "tutorial.md"
+    printed = _walked(page, tmp_path, root)
+    quoted = re.findall(r"^    (?:- )?(.*?)(?:; …|…)?$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    for line in filter(None, quoted):
+        assert line in printed, line
 
 
 def test_the_readmes_toml_is_a_config(root: Path, tmp_path: Path) -> None:
