@@ -91,6 +91,10 @@ bench-gpu: $(READY) ## What a GPU brings to training and serving, and whether it
 bench-retraining: $(READY) ## What a retraining costs beside its trainings, and what a second worker brings: half an hour
 	@$(BIN)/python benchmarks/retraining.py
 
+.PHONY: bench-scoring
+bench-scoring: $(READY) ## What scoring a file costs beside a bare loop of onnxruntime, and the memory it takes
+	@$(BIN)/python benchmarks/scoring.py
+
 .PHONY: bench-mnist
 bench-mnist: $(READY) ## Whether knowing the order helps on MNIST: docs/mnist.md; SOURCE=mnist or a folder of IDX files
 	@$(BIN)/python benchmarks/mnist.py $(or $(SOURCE),mnist)

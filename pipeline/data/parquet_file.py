@@ -30,6 +30,7 @@ class ParquetFile:
     types: tuple[CellType, ...]
     declared: tuple[str, ...]  # the types as the file has them
     delimiter: str = ""
+    rows: int = 0
 
     @classmethod
     def open(cls, path: Path) -> ParquetFile:
@@ -40,24 +41,32 @@ class ParquetFile:
             raise InputError(f"data.source {str(path)!r} cannot be read: {error.strerror}") from error
         try:
             with parquet.ParquetFile(path) as file:
-                schema = file.schema_arrow
+                schema, rows = file.schema_arrow, file.metadata.num_rows
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: is not a readable Parquet file: {_line(error)}") from error
         names = tuple("" if _INDEX.fullmatch(name) else name for name in schema.names)
         types = tuple(schema.types)
-        return cls(path, names, tuple(map(_cell_type, types)), tuple(map(str, types)))
+        return cls(path, names, tuple(map(_cell_type, types)), tuple(map(str, types)), rows=rows)
 
-    def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
-        """Yield some columns, by their places, some thousands of rows at a time.
+    def no_cells(self, place: int) -> pa.Array:
+        """Return a column as `batches` has it, without a cell."""
+        declared = parquet.read_schema(self.path).field(place).type
+        return _plain(pa.array([], declared), self.types[place])
+
+    def batches(self, places: Sequence[int], start: int = 0) -> Iterator[list[pa.Array]]:
+        """Yield some columns, by their places, some thousands of rows at a time, from row `start` on.
 
         Texts are strings, and what else there is has its own type.
         """
         names = [self.names[place] for place in places]
         rows = max(1, min(_ROWS, _CELLS // len(places)))
         try:
-            # By a buffer, since a column of a group of rows may be larger than memory.
-            with parquet.ParquetFile(self.path, buffer_size=2**20) as file:
-                for batch in file.iter_batches(rows, columns=names):
+            # By a buffer, since a column of a group of rows may be larger than memory. By itself Arrow
+            # reads ahead, and keeps all of a file that it has read.
+            with parquet.ParquetFile(self.path, buffer_size=2**18, pre_buffer=False) as file:
+                groups, start = _from(file.metadata, start)
+                for batch in file.iter_batches(rows, groups, columns=names):
+                    batch, start = batch.slice(start), max(0, start - len(batch))
                     if len(batch):
                         yield [
                             _plain(batch.column(name), self.types[place])
@@ -65,6 +74,15 @@ class ParquetFile:
                         ]
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self.path}: cannot be read to its end: {_line(error)}") from error
+
+
+def _from(metadata: parquet.FileMetaData, start: int) -> tuple[list[int], int]:
+    """Return the groups of rows that hold what begins at a row, and how many rows they hold before it."""
+    groups = list(range(metadata.num_row_groups))
+    while groups and start >= (rows := metadata.row_group(groups[0]).num_rows):
+        groups.pop(0)
+        start -= rows
+    return groups, start
 
 
 def _cell_type(declared: pa.DataType) -> CellType:

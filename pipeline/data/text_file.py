@@ -7,9 +7,11 @@ import csv
 import gzip
 import io
 import re
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
@@ -18,6 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv as arrow
 
+from pipeline.data.aside import Aside, Uneven
 from pipeline.data.columns import number
 from pipeline.data.parquet_file import CellType
 from pipeline.errors import InputError
@@ -28,7 +31,7 @@ _NAMED_DELIMITER = re.compile(r'"?sep=([\t!#-/:-@\[-`{-~])"?(?:\r\n|\r|\n|$)', r
 _BLOCK = 2**24  # bytes; no row may be longer
 _SHOWN = 60  # characters of a row, in messages
 _GZIP = b"\x1f\x8b"
-_UTF = "is {0}, not UTF-8; save it as UTF-8, or give data.encoding = '{1}'"
+_UTF = "is {0}, not UTF-8; save it as UTF-8, or give {{encoding}} = '{1}'"
 _SIGNATURES = {
     b"PK\x03\x04": "is a ZIP archive, maybe a workbook; save it as CSV",
     b"PAR1": "is a Parquet file; name it .parquet",
@@ -58,10 +61,11 @@ class TextFile:
     encoding: str
     packed: bool  # by gzip, whatever the file is called
     lines_before: int = 0  # the one that names the columns
+    setting: str = "data.encoding"
 
     @classmethod
-    def open(cls, path: Path, encoding: str) -> TextFile:
-        """Look at the header.
+    def open(cls, path: Path, encoding: str, setting: str = "data.encoding") -> TextFile:
+        """Look at the header; `setting` is what gives the encoding, for messages.
 
         Raises InputError where the file is empty, is no text of that encoding, or cannot be read.
         """
@@ -76,7 +80,7 @@ class TextFile:
         wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
         for signature, what in _SIGNATURES.items():
             if start.startswith(signature) and not wide:
-                raise InputError(f"{path}: {what}")
+                raise InputError(f"{path}: {what.format(encoding=setting)}")
         text = codecs.getincrementaldecoder(encoding)("replace").decode(start).removeprefix("\ufeff")
         named = _NAMED_DELIMITER.match(text)
         text = text[named.end() :] if named else text
@@ -90,7 +94,7 @@ class TextFile:
             raise InputError(
                 f"{path}: its first line names no columns ({error}); is a quotation mark never closed?"
             ) from error
-        found = cls(path, tuple(headers), delimiter, encoding, packed, int(named is not None))
+        found = cls(path, tuple(headers), delimiter, encoding, packed, int(named is not None), setting)
         found._refuse_what_is_no_text()
         found._refuse_a_row()
         return found
@@ -105,17 +109,20 @@ class TextFile:
         """Names of the columns, without the blanks around them."""
         return tuple(header.strip() for header in self.headers)
 
-    def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
+    def batches(self, places: Sequence[int], aside: Aside | None = None) -> Iterator[list[pa.Array]]:
         """Yield some columns, by their places, some thousands of rows at a time.
 
         Raises InputError for a row of another number of fields than the header, and for bytes that are no
-        text, naming the row.
+        text, naming the row. Given `aside`, such rows go there, and such bytes become `aside.MARK`.
         """
         uneven: list[arrow.InvalidRow] = []
 
         def refuse(row: arrow.InvalidRow) -> str:
-            uneven.append(row)
-            return "error"
+            if aside is None:
+                uneven.append(row)
+                return "error"
+            aside.add(Uneven(self._number(row), row.text, sys.intern("".join(self._uneven(row)))))
+            return "skip"
 
         texts = {self.headers[place]: pa.string() for place in places}
         # Read too, since a quotation mark that is never closed takes the rest of the file into it.
@@ -123,32 +130,38 @@ class TextFile:
         texts.setdefault(end, pa.binary())
         rows, last = 0, b""
         try:
-            with arrow.open_csv(
-                pa.input_stream(str(self.path), compression="gzip" if self.packed else None),
-                # On threads the number of an uneven row would not be known.
-                arrow.ReadOptions(
-                    block_size=_BLOCK,
-                    use_threads=False,
-                    encoding=self.encoding,
-                    skip_rows=self.lines_before,
-                ),
-                arrow.ParseOptions(
-                    delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=refuse
-                ),
-                arrow.ConvertOptions(
-                    strings_can_be_null=False, column_types=texts, include_columns=list(texts)
-                ),
-            ) as reader:
-                for batch in reader:
+            with (
+                self._stream(aside) as stream,
+                arrow.open_csv(
+                    stream,
+                    # On threads the number of an uneven row would not be known.
+                    arrow.ReadOptions(
+                        block_size=_BLOCK,
+                        use_threads=False,
+                        encoding=self.encoding if aside is None else "utf8",
+                        skip_rows=self.lines_before,
+                    ),
+                    arrow.ParseOptions(
+                        delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=refuse
+                    ),
+                    arrow.ConvertOptions(
+                        strings_can_be_null=False, column_types=texts, include_columns=list(texts)
+                    ),
+                ) as reader,
+            ):
+                for batch in aside.paced(reader) if aside else reader:
+                    if aside is not None and not len(batch):
+                        yield [batch.column(self.headers[place]) for place in places]
                     if len(batch):
                         rows, last = rows + len(batch), batch.column(end)[-1:].cast(pa.binary())[0].as_py()
                         yield [batch.column(self.headers[place]) for place in places]
         except (pa.ArrowException, UnicodeDecodeError) as error:
             if "Empty CSV file" not in str(error):  # Arrow's word for a header without a line's end
                 raise InputError(f"{self.path}: {self._reason(error, uneven)}") from error
-        except OSError as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{self.path}: cannot be read to its end: {error}") from error
         if re.search(rb"[\r\n]", last) and not self._ends_with_a_quote():
+            rows += aside.count if aside else 0
             raise InputError(f"{self.path}: row {rows} begins a quotation mark that is never closed")
 
     def _refuse_what_is_no_text(self) -> None:
@@ -159,7 +172,7 @@ class TextFile:
         if "\0" in header:
             raise InputError(
                 f"{self.path}: its first line holds bytes that are 0, which no {self.encoding} text does; "
-                "save it as UTF-8, or give data.encoding, such as 'utf-16'"
+                f"save it as UTF-8, or give {self.setting}, such as 'utf-16'"
             )
 
     def _refuse_a_row(self) -> None:
@@ -178,7 +191,10 @@ class TextFile:
     def _reason(self, error: Exception, uneven: Sequence[arrow.InvalidRow]) -> str:
         """Say what Arrow found wrong."""
         if uneven:
-            return self._uneven(uneven[0])
+            row = uneven[0]
+            text = row.text if len(row.text) <= _SHOWN else f"{row.text[:_SHOWN]}…"
+            what, advice = self._uneven(row)
+            return f"row {self._number(row)} {what}: {text!r}{advice}"
         message = str(error)
         if "UTF8" in message or isinstance(error, UnicodeDecodeError):
             return self._where_no_text() or f"is not {self.encoding}"
@@ -186,18 +202,26 @@ class TextFile:
             return f"a row is longer than {_BLOCK / 2**20:g} MiB; is a quotation mark never closed?"
         return " ".join(message.split())
 
-    def _uneven(self, row: arrow.InvalidRow) -> str:
+    def _number(self, row: arrow.InvalidRow) -> int:
+        return int(row.number) - 1 - self.lines_before
+
+    def _uneven(self, row: arrow.InvalidRow) -> tuple[str, str]:
+        """Return what is wrong with a row, and what may have led to it."""
         fields = f"{row.actual_columns} field{'s' if row.actual_columns > 1 else ''}"
-        text = row.text if len(row.text) <= _SHOWN else f"{row.text[:_SHOWN]}…"
         advice = ""
         if row.text.count('"') % 2:
             advice = "; is a quotation mark never closed?"
         elif row.actual_columns > row.expected_columns:
             advice = f"; a field that holds {self.delimiter!r} itself must stand in quotation marks"
-        return (
-            f"row {row.number - 1 - self.lines_before} has {fields}, and the header names "
-            f"{row.expected_columns} columns: {text!r}{advice}"
+        return f"has {fields}, and the header names {row.expected_columns} columns", advice
+
+    def _stream(self, aside: Aside | None) -> AbstractContextManager[pa.NativeFile]:
+        if aside is not None:
+            return aside.stream(self.path, self.packed, self.encoding)
+        stream: AbstractContextManager[pa.NativeFile] = pa.input_stream(
+            str(self.path), compression="gzip" if self.packed else None
         )
+        return stream
 
     def _where_no_text(self) -> str | None:
         """Say which line is no text of the encoding, if one is not."""
@@ -209,7 +233,7 @@ class TextFile:
                 except UnicodeDecodeError as error:
                     return (
                         f"line {number} is not {self.encoding} (byte 0x{error.object[error.start]:02x}); "
-                        "save it as UTF-8, or give data.encoding, such as 'latin-1'"
+                        f"save it as UTF-8, or give {self.setting}, such as 'latin-1'"
                     )
         return None
 
