@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,6 @@ MARK = "\ufdd0"
 """In place of bytes that are no text; Unicode keeps it for such uses, and no text holds it."""
 
 _ERRORS = "ordinal-mark"
-_AHEAD = 2  # blocks
-_PATIENCE = 1.0  # seconds
 
 
 def _marking(error: UnicodeError) -> tuple[str, int]:
@@ -36,43 +33,6 @@ def marked(content: bytes) -> str:
     True
     """
     return content.decode("utf-8", _ERRORS)
-
-
-class Pace:
-    """Lets a file be read some blocks ahead of who takes them; Arrow would read 32 of 16 MiB ahead."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._ahead = 0
-        self._asked = True  # by who opens the file
-        self._ended = False
-
-    def wait(self) -> None:
-        """Return once one more block may be read."""
-        with self._changed:
-            while self._ahead >= _AHEAD and not self._ended:
-                # A batch may take more blocks than one.
-                if not self._changed.wait(_PATIENCE) and self._asked:
-                    break
-            self._ahead += 1
-
-    def ask(self) -> None:
-        """Note that a batch is waited for."""
-        with self._changed:
-            self._asked = True
-
-    def take(self) -> None:
-        """Note that it has come."""
-        with self._changed:
-            self._asked = False
-            self._ahead = max(0, self._ahead - 1)
-            self._changed.notify()
-
-    def end(self) -> None:
-        """Let nobody wait any more."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
 
 
 @dataclass(frozen=True)
@@ -96,32 +56,16 @@ class Aside:
             its last row. Who reads may take them out.
         count: How many there were.
         share: Of the file's bytes, those that were read.
-        pace: Who reads may be some blocks ahead.
     """
 
     rows: list[Uneven] = field(default_factory=list)
     count: int = 0
     share: float = 0.0
-    pace: Pace = field(default_factory=Pace)
 
     def add(self, row: Uneven) -> None:
         """Set one aside."""
         self.rows.append(row)
         self.count += 1
-
-    def paced(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield batches, and let the file be read no faster than they are taken."""
-        each = iter(batches)
-        try:
-            while True:
-                self.pace.ask()
-                batch = next(each, None)
-                self.pace.take()
-                if batch is None:
-                    return
-                yield batch
-        finally:
-            self.pace.end()
 
     @contextmanager
     def stream(self, path: Path, packed: bool, encoding: str) -> Iterator[pa.PythonFile]:
@@ -130,7 +74,6 @@ class Aside:
         with path.open("rb") as plain, gzip.open(plain) if packed else plain as file:
 
             def read(many: int) -> bytes:
-                self.pace.wait()
                 block = file.read(many)
                 self.share = min(1.0, plain.tell() / size) if block else 1.0
                 return block

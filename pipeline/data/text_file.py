@@ -29,6 +29,7 @@ DELIMITERS = ",;\t|"
 # Excel's first line
 _NAMED_DELIMITER = re.compile(r'"?sep=([\t!#-/:-@\[-`{-~])"?(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _BLOCK = 2**24  # bytes; no row may be longer
+_SMALL = 2**21  # where memory is short, since Arrow reads 32 blocks ahead
 _SHOWN = 60  # characters of a row, in messages
 _GZIP = b"\x1f\x8b"
 _UTF = "is {0}, not UTF-8; save it as UTF-8, or give {{encoding}} = '{1}'"
@@ -116,6 +117,7 @@ class TextFile:
         text, naming the row. Given `aside`, such rows go there, and such bytes become `aside.MARK`.
         """
         uneven: list[arrow.InvalidRow] = []
+        block = _BLOCK if aside is None else _SMALL
 
         def refuse(row: arrow.InvalidRow) -> str:
             if aside is None:
@@ -136,7 +138,7 @@ class TextFile:
                     stream,
                     # On threads the number of an uneven row would not be known.
                     arrow.ReadOptions(
-                        block_size=_BLOCK,
+                        block_size=block,
                         use_threads=False,
                         encoding=self.encoding if aside is None else "utf8",
                         skip_rows=self.lines_before,
@@ -149,7 +151,7 @@ class TextFile:
                     ),
                 ) as reader,
             ):
-                for batch in aside.paced(reader) if aside else reader:
+                for batch in reader:
                     if aside is not None and not len(batch):
                         yield [batch.column(self.headers[place]) for place in places]
                     if len(batch):
@@ -157,7 +159,7 @@ class TextFile:
                         yield [batch.column(self.headers[place]) for place in places]
         except (pa.ArrowException, UnicodeDecodeError) as error:
             if "Empty CSV file" not in str(error):  # Arrow's word for a header without a line's end
-                raise InputError(f"{self.path}: {self._reason(error, uneven)}") from error
+                raise InputError(f"{self.path}: {self._reason(error, uneven, block)}") from error
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{self.path}: cannot be read to its end: {error}") from error
         if re.search(rb"[\r\n]", last) and not self._ends_with_a_quote():
@@ -188,7 +190,7 @@ class TextFile:
                 "the first line must name the columns"
             )
 
-    def _reason(self, error: Exception, uneven: Sequence[arrow.InvalidRow]) -> str:
+    def _reason(self, error: Exception, uneven: Sequence[arrow.InvalidRow], block: int) -> str:
         """Say what Arrow found wrong."""
         if uneven:
             row = uneven[0]
@@ -199,7 +201,7 @@ class TextFile:
         if "UTF8" in message or isinstance(error, UnicodeDecodeError):
             return self._where_no_text() or f"is not {self.encoding}"
         if "straddles" in message:
-            return f"a row is longer than {_BLOCK / 2**20:g} MiB; is a quotation mark never closed?"
+            return f"a row is longer than {block / 2**20:g} MiB; is a quotation mark never closed?"
         return " ".join(message.split())
 
     def _number(self, row: arrow.InvalidRow) -> int:

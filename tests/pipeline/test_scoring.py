@@ -14,7 +14,7 @@ from pyarrow import parquet
 from scored import Score, export_fruit, fruit, lines, read
 from tables import write_csv, write_parquet
 
-from pipeline.data import aside, text_file
+from pipeline.data import text_file
 from pipeline.scoring import inputs
 from pipeline.scoring.parts import beside
 from serving.artifact import Artifact
@@ -370,7 +370,7 @@ def test_rows_keep_their_numbers_however_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool, block: int, size: int
 ) -> None:
     """Blocks have fixed rows, wherever Arrow parts the file, whatever is uneven, wherever one goes on."""
-    monkeypatch.setattr(text_file, "_BLOCK", block)
+    monkeypatch.setattr(text_file, "_SMALL", block)
     text, good, _ = _ragged(300, size)
     path = tmp_path / "rows.csv"
     path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
@@ -401,9 +401,8 @@ def test_texts_of_any_encoding_are_kept(score: Score, tmp_path: Path, encoding: 
 def test_a_file_that_begins_with_many_blocks_of_nothing_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who reads ahead waits for who takes rows, and not for ever: a batch may take any number of blocks."""
-    monkeypatch.setattr(text_file, "_BLOCK", 2**7)
-    monkeypatch.setattr(aside, "_PATIENCE", 0.01)
+    """A batch may take any number of blocks."""
+    monkeypatch.setattr(text_file, "_SMALL", 2**7)
     path = tmp_path / "rows.csv"
     path.write_text("size,weight\n" + "\n" * 1000 + "1,2,3\n" * 200 + "1,2\n" + "\n" * 1000 + "3,4\n")
     blocks = list(inputs.open_source(path, ["size"], (), "utf-8").blocks(150))
