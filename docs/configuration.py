@@ -106,6 +106,7 @@ def _kind(annotation: Any) -> str:
     names = {
         "Range": "range",
         "str": "text",
+        "SecretStr": "text",
         "int": "whole number",
         "float": "number",
         "bool": "truth",

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pipeline import environment
-from pipeline.commands import registry
-from pipeline.config import Config, load_config
+from pipeline.commands import doctor, registry, schedule, score, ui
 from pipeline.errors import InputError, PipelineError
 
 if TYPE_CHECKING:
+    from pipeline.config import Config
     from pipeline.flow import Retrained
 
 app = typer.Typer(
@@ -109,6 +109,7 @@ def validate(
     environment.prepare()
     from rich.console import Console
 
+    from pipeline.config import load_config
     from pipeline.data import load
     from pipeline.report.terminal import show
 
@@ -139,26 +140,32 @@ def retrain(
 
     Experiments go to MLflow, the run itself to Prefect. A run that was killed goes on where it was
     when the same command is given again, with the same data, in the same folder. Ends with status 2
-    where the config or the data is wrong, and nothing is registered then.
+    where the config or the data is wrong, and nothing is registered then. The section "notify" of the
+    config says who is told of failures and new champions.
 
     Example: ordinal-pipeline retrain examples/digits.toml --set search.epochs=20
     """
     environment.prepare()
-    settings = load_config(config, tuple(changes or ()))
-    _say(f"{settings.name}: reading rows …")
+    from pipeline import notify
+    from pipeline.config import load_config
 
     # Python would end at once, and leave Prefect's embedded server. Prefect puts a handler of its own here
     # while the flow runs, and sends the signal again after it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    changed = tuple(changes or ())
     try:
-        result = _retrained(settings)
+        with notify.watching(config, changed, _say) as ended:
+            settings = load_config(config, changed)
+            _say(f"{settings.name}: reading rows …")
+            result = _retrained(settings)
+            ended(result)
     except (KeyboardInterrupt, SystemExit) as error:
         _say("ended before its time: the same command goes on from here")
         raise typer.Exit(getattr(error, "code", 128 + signal.SIGINT)) from None
     _say(f"exported: {result.chosen}")
     become = "is the champion" if result.promoted else "does not become the champion"
     _say("\n- ".join([f"{result.model} version {result.version} {become}:", *result.reasons]))
-    for step in _steps(result, settings):
+    for step in _steps(result, settings, config):
         _say(step)
     if as_json:
         known = {name: value if isfinite(value) else None for name, value in result.metrics.items()}
@@ -185,13 +192,14 @@ def _retrained(settings: Config) -> Retrained:
         return flow.retrain(settings)
 
 
-def _steps(result: Retrained, config: Config) -> Iterator[str]:
+def _steps(result: Retrained, config: Config, file: Path) -> Iterator[str]:
     """Yield the commands to go on with."""
     from pipeline.tracking import store
 
     name, uri = result.model, store.shown(result.tracking_uri)
     # A store that no config names is found by those commands as it was by this one.
     where = f" --tracking-uri {shlex.quote(uri)}" if config.tracking.uri else ""
+    yield f"see the report on it: ordinal-pipeline ui {shlex.quote(str(file))}"
     if not result.promoted:
         yield f"promote it by hand: ordinal-pipeline promote {name} {result.version} --why TEXT{where}"
     if result.champion is not None:
@@ -203,6 +211,10 @@ for command in (
     registry.promote,
     registry.rollback,
     registry.history,
+    doctor.doctor,
+    schedule.schedule,
+    score.score,
+    ui.ui,
 ):
     app.command()(command)
 

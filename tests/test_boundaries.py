@@ -84,8 +84,12 @@ def test_the_pipeline_knows_of_serving_only_the_artifact_and_the_client() -> Non
     ("package", "library", "only"),
     [
         ("pipeline", "mlflow", ("pipeline/tracking/",)),
-        ("pipeline", "prefect", ("pipeline/flow.py", "pipeline/promotion/limit.py")),
-        ("pipeline", "pyarrow", ("pipeline/data/",)),
+        (
+            "pipeline",
+            "prefect",
+            ("pipeline/flow/", "pipeline/promotion/limit.py", "pipeline/schedule/"),
+        ),
+        ("pipeline", "pyarrow", ("pipeline/data/", "pipeline/scoring/")),
         ("pipeline", "pandera", ("pipeline/data/schema.py",)),
         ("pipeline", "PIL", ("pipeline/data/images.py",)),
         ("serving", "mlflow", ("serving/registry.py",)),

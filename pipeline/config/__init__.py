@@ -4,7 +4,8 @@ from pipeline.config.data import BUILT_IN, MISSING, Data, Split
 from pipeline.config.decision import BuiltInProfile, Decision, IntervalKind, Profile
 from pipeline.config.gate import Gate
 from pipeline.config.models import Config, Model, Named, Search, Tracking
-from pipeline.config.reading import load_config
+from pipeline.config.notify import Notify
+from pipeline.config.reading import load_config, told_of
 from pipeline.config.space import Range, Space
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "IntervalKind",
     "Model",
     "Named",
+    "Notify",
     "Profile",
     "Range",
     "Search",
@@ -25,4 +27,5 @@ __all__ = [
     "Split",
     "Tracking",
     "load_config",
+    "told_of",
 ]

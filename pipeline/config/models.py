@@ -19,6 +19,7 @@ from pipeline.config.data import Data, Split
 from pipeline.config.decision import Decision
 from pipeline.config.fields import Closed, Name
 from pipeline.config.gate import Gate
+from pipeline.config.notify import Notify
 from pipeline.config.space import Range, Space
 from pipeline.errors import nearest
 
@@ -233,6 +234,7 @@ class Config(Closed):
     decision: Decision = Decision()
     gate: Gate = Gate()
     tracking: Tracking = Tracking()
+    notify: Notify = Notify()
 
     @model_validator(mode="after")
     def _space_fits(self) -> Self:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pipeline.config.data import BUILT_IN
 from pipeline.config.models import Config
+from pipeline.config.notify import Notify
 from pipeline.errors import InputError, nearest
 
 
@@ -19,16 +20,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
 
     Raises InputError with one sentence that says what is wrong and where.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"config {str(path)!r} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"config {str(path)!r} is not UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"config {str(path)!r} is not valid TOML: {error}") from error
-    for override in overrides:
-        _apply(document, override)
+    document = _document(path, overrides)
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
@@ -41,6 +33,35 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
             "model": config.model.model_copy(update={"backbone": backbone}),
         }
     )
+
+
+def told_of(path: Path, overrides: tuple[str, ...] = ()) -> tuple[str, Notify]:
+    """Return a model's name and who is told of it, also of a config that is wrong in other places.
+
+    The name is the file's where the config has none. Nobody is told where that cannot be read.
+    """
+    try:
+        document = _document(path, overrides)
+        section = document.get("notify", {})
+        notify = Notify.model_validate(section)
+    except (InputError, ValidationError):
+        return path.stem, Notify()
+    name = document.get("name")
+    return (name if isinstance(name, str) and name else path.stem), notify
+
+
+def _document(path: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config {str(path)!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"config {str(path)!r} is not UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"config {str(path)!r} is not valid TOML: {error}") from error
+    for override in overrides:
+        _apply(document, override)
+    return document
 
 
 def _beside(path: Path, source: str) -> str:

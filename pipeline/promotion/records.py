@@ -12,8 +12,8 @@ from pipeline.tracking.runs import NOTE, Experiment, Recorded, Run
 
 EXPERIMENT = "promotions"
 _ABOUT = (
-    "Every change of a champion, a run each: `FINISHED` where the alias has moved, `FAILED` or `KILLED` where "
-    "it was put back. `ordinal-pipeline history NAME` shows the same."
+    "Every change of a champion, a run each: `FINISHED` where the alias has moved, `FAILED` or `KILLED` "
+    "where it was put back. `ordinal-pipeline history NAME` shows the same."
 )
 _LONGEST = 4000  # characters of a tag; MLflow's SQL stores take 8000
 
