@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from pipeline.metrics import CostForecast, Reliability
 
 BEFORE, AFTER, GUIDE = "#c05621", "#1f4e8c", "#b8c0cc"
 PANELS = 12
+_DIAGONAL = np.array([[0, 0], [1, 1]])
 _LETTERS, _LINE = 10.5, 0.17  # of a title: letters to an inch, inches of a line
 
 
@@ -86,25 +88,48 @@ def reliability(
         title: Which rows.
     """
     shown = np.unique(np.linspace(0, len(names) - 1, PANELS).round().astype(int))
-    figure, panels = _panels(len(shown), title, legend=1.8)
-    for axes, event in zip(panels, shown, strict=True):
-        axes.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
-        for curve, color, label in ((before[event], BEFORE, "before"), (after[event], AFTER, "after")):
+    columns = min(len(shown), 4)
+    rows = -(-len(shown) // columns)
+    side, gap, left, below = 1.35, 0.5, 0.75, 0.65  # inches
+    size = (columns * (side + gap) - gap, rows * (side + gap) - gap)
+    figure = titled(title, max(left + size[0] + 0.25, 5.4), below + size[1] + 0.7, beside=1.8)
+    # All panels in one system of axes, whose unit is an inch: axes of their own for each take twice the time.
+    axes = placed(figure, left, below, size)
+    axes.set(xlim=(0, size[0]), ylim=(0, size[1]))
+    axes.set_axis_off()
+    corners = [
+        np.array([column * (side + gap), (rows - 1 - row) * (side + gap)])
+        for row, column in (divmod(place, columns) for place in range(len(shown)))
+    ]
+    frame = side * np.array([[0, 1], [0, 0], [1, 0]])
+    axes.add_collection(_lines([corner + frame for corner in corners], "black", 0.8))
+    axes.add_collection(_lines([corner + side * _DIAGONAL for corner in corners], GUIDE, 1))
+    for each, color, label in ((before, BEFORE, "before"), (after, AFTER, "after")):
+        points, sizes = [], []
+        for corner, event in zip(corners, shown, strict=True):
+            curve = each[event]
             seen = curve.rows > 0
-            size = 8 + 90 * curve.rows[seen] / max(curve.rows.sum(), 1)
-            axes.plot(curve.forecast[seen], curve.frequency[seen], color=color, linewidth=0.8, alpha=0.7)
-            axes.scatter(
-                curve.forecast[seen], curve.frequency[seen], s=size, color=color, label=label, linewidths=0
+            points.append(corner + side * np.stack([curve.forecast[seen], curve.frequency[seen]], axis=1))
+            sizes.append(8 + 90 * curve.rows[seen] / max(curve.rows.sum(), 1))
+        axes.add_collection(_lines(points, color, 0.8))
+        x, y = np.concatenate(points).T
+        axes.scatter(x, y, s=np.concatenate(sizes), color=color, label=label, linewidths=0, clip_on=False)
+    for corner, event in zip(corners, shown, strict=True):
+        axes.text(corner[0], corner[1] + side + 0.06, names[event], fontsize=9, parse_math=False)
+        for at in (0, 0.5, 1):
+            axes.text(corner[0] + at * side, corner[1] - 0.06, f"{at:g}", fontsize=8, ha="center", va="top")
+            axes.text(
+                corner[0] - 0.06, corner[1] + at * side, f"{at:g}", fontsize=8, ha="right", va="center"
             )
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-        axes.set_title(names[event], fontsize=9, loc="left", parse_math=False)
-        axes.set_aspect("equal")
     figure.supxlabel("said probability", fontsize=9, y=0.02)
     figure.supylabel("share that happened", fontsize=9, x=0.01)
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9
-    )
+    figure.legend(*axes.get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9)
     return figure
+
+
+def _lines(points: Sequence[NDArray[np.floating]], color: str, width: float) -> LineCollection:
+    """Return a line through the points, `(points, 2)`, of each panel."""
+    return LineCollection(points, colors=color, linewidths=width, zorder=0.5, clip_on=False)
 
 
 def costs(forecasts: Mapping[str, CostForecast], title: str) -> Figure:
@@ -137,12 +162,12 @@ def costs(forecasts: Mapping[str, CostForecast], title: str) -> Figure:
     return figure
 
 
-def _panels(count: int, title: str, size: float = 1.9, legend: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Return a figure of so many panels, four in a row, with room for a legend of some inches."""
+def _panels(count: int, title: str, size: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many panels, four in a row."""
     columns = min(count, 4)
     rows = -(-count // columns)
     width, height = max(size * columns, 5) + 0.4, size * rows + 0.9
-    figure = titled(title, width, height, legend)
+    figure = titled(title, width, height)
     left, below, gap = 0.7, 0.6, 0.45
     cell = ((width - left) / columns - gap, (height - below - 0.3) / rows - gap)
     panels = []
