@@ -93,7 +93,7 @@ def reliability(
     side, gap, left, below = 1.35, 0.5, 0.75, 0.65  # inches
     size = (columns * (side + gap) - gap, rows * (side + gap) - gap)
     figure = titled(title, max(left + size[0] + 0.25, 5.4), below + size[1] + 0.7, beside=1.8)
-    # All panels in one system of axes, whose unit is an inch: axes of their own for each take twice the time.
+    # All panels in one system of axes, whose unit is an inch: axes for each take twice the time.
     axes = placed(figure, left, below, size)
     axes.set(xlim=(0, size[0]), ylim=(0, size[1]))
     axes.set_axis_off()
