@@ -22,8 +22,7 @@ def fingerprint(config: Config, data: Dataset, uri: str) -> str:
         uri: Of MLflow's store.
     """
     digest = hashlib.sha256()
-    asked = config.model_dump_json(exclude={"notify"})  # who is told changes nothing
-    for text in (asked, data.fingerprint, uri, *map(version, _PACKAGES)):
+    for text in (config.model_dump_json(), data.fingerprint, uri, *map(version, _PACKAGES)):
         digest.update(text.encode() + b"\0")
     here = Path(__file__).parent
     files = [*here.rglob("*.py"), *here.with_name("serving").rglob("*.py"), *_own_module(config)]

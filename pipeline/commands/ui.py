@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
+import sys
+import time
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -56,13 +57,11 @@ def ui(
         tracking_uri = tracking_uri or settings.tracking.uri
         experiment = settings.tracking.experiment or settings.name
     store.hurry()
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    with contextlib.ExitStack() as stack:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as Ctrl-C does, by ending both
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         mlflow = stack.enter_context(MlflowServer(tracking_uri, port))
-        prefect = stack.enter_context(PrefectServer(prefect_port))
         _say("starting MLflow and Prefect …")
+        prefect = stack.enter_context(PrefectServer(prefect_port, _say))
         mlflow.wait()
         page = "#/experiments"
         if experiment and (found := Experiment.find(mlflow.uri, experiment)):
@@ -74,7 +73,9 @@ def ui(
         if browser and _has_screen():
             for url in pages.values():
                 webbrowser.open(url)
-        stopped.wait()
+        while True:
+            time.sleep(1)
+            mlflow.check()
 
 
 def _has_screen() -> bool:

@@ -11,13 +11,14 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_serializer,
     field_validator,
     model_validator,
 )
 
 from pipeline.config.data import Data, Split
 from pipeline.config.decision import Decision
-from pipeline.config.fields import Closed, Name
+from pipeline.config.fields import Closed, Name, without_password
 from pipeline.config.gate import Gate
 from pipeline.config.notify import Notify
 from pipeline.config.space import Range, Space
@@ -222,6 +223,11 @@ class Tracking(Closed):
     )
     experiment: str = Field(default="", description="Default: the model's name.")
 
+    @field_serializer("uri", when_used="json")
+    def _shown(self, uri: str) -> str:
+        """What is written as JSON is seen in Prefect's UI."""
+        return without_password(uri)
+
 
 class Config(Closed):
     """One model: its data, what is tried, what mistakes cost, where it is kept."""
@@ -234,7 +240,7 @@ class Config(Closed):
     decision: Decision = Decision()
     gate: Gate = Gate()
     tracking: Tracking = Tracking()
-    notify: Notify = Notify()
+    notify: Notify = Field(default=Notify(), exclude=True)  # who is told is no part of what a run is
 
     @model_validator(mode="after")
     def _space_fits(self) -> Self:

@@ -25,7 +25,7 @@ def parameters(config: Config, data: Dataset) -> dict[str, Any]:
     """Return the parameters of a whole run: the config's keys, flat, and what the data is."""
     flat = {
         f"{section}.{key}": value
-        for section, keys in config.model_dump(exclude={"name", "tracking", "notify"}).items()
+        for section, keys in config.model_dump(exclude={"name", "tracking"}).items()
         for key, value in keys.items()
     }
     flat["decision.profiles"] = list(config.decision.profiles)  # matrices may be longer than MLflow takes

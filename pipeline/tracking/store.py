@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from pipeline.config.fields import without_password
 from pipeline.errors import InputError, PipelineError, StoreError
 
 # Somebody waits at the terminal; by default MLflow tries for minutes.
@@ -25,6 +26,9 @@ _QUIET = {
     "alembic": logging.WARNING,
     "mlflow.store.db.utils": logging.CRITICAL,
 }
+
+
+shown = without_password
 
 
 def address(uri: str) -> str:
@@ -61,14 +65,6 @@ def _reason(error: BaseException) -> str:
             break
         below = below.__cause__
     return " ".join(str(error).split())[:400]  # SQLAlchemy's messages run over many lines
-
-
-def shown(uri: str) -> str:
-    """Return the address without a password in it."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":…@")).geturl()
 
 
 def database(uri: str) -> Path | None:

@@ -8,6 +8,7 @@ from typing import Self
 
 from pipeline import web
 from pipeline.child import Child
+from pipeline.errors import PipelineError
 from pipeline.tracking import store
 
 PORT = 5000
@@ -36,9 +37,11 @@ class MlflowServer:
         store.check_database(self.uri)
         port = web.free(port, "MLflow's UI", "--port")
         self.url = f"http://127.0.0.1:{port}"
-        arguments = ["server", "--backend-store-uri", self.uri, "--host", "127.0.0.1", "--port", str(port)]
         # One process is enough for one person, and each takes 250 MB.
-        self._child = Child("mlflow", [*arguments, "--workers", "1"], {**os.environ, **_QUIET})
+        arguments = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        # Anybody on this machine sees a command line, and a password in it.
+        address = {"MLFLOW_BACKEND_STORE_URI": self.uri}
+        self._child = Child("mlflow", arguments, {**os.environ, **_QUIET, **address})
 
     def __enter__(self) -> Self:
         if self._child:
@@ -50,6 +53,11 @@ class MlflowServer:
     ) -> None:
         if self._child:
             self._child.__exit__(kind, error, trace)
+
+    def check(self) -> None:
+        """Raise PipelineError where its process has ended."""
+        if self._child and self._child.status is not None:
+            raise PipelineError(f"MLflow's UI has ended{self._child.last_words}")
 
     def wait(self) -> None:
         """Return once it answers; raises PipelineError where it ends before, or takes too long."""

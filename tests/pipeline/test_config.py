@@ -360,3 +360,23 @@ def test_a_feature_may_be_a_category_and_what_rows_belong_to(tmp_path: Path) -> 
     """A group is a feature where it is named as one."""
     text = 'group = "a"\nfeatures = ["a", "b"]\ncategorical = ["a"]\n'
     assert load_config(_write(tmp_path, MINIMAL + text)).data.categorical == ("a",)
+
+
+def test_what_prefect_shows_of_a_config_has_no_secret(tmp_path: Path) -> None:
+    """Neither a password in the store's address nor who is told is in what is written as JSON."""
+    text = (
+        MINIMAL
+        + """[tracking]
+uri = "postgresql://me:s3cret@db/mlflow"
+[notify]
+webhook = "https://hooks.example.com/s3cret"
+command = ["page", "--token", "s3cret"]
+"""
+    )
+    config = load_config(_write(tmp_path, text))
+    assert config.tracking.uri == "postgresql://me:s3cret@db/mlflow"
+    assert config.notify.command == ("page", "--token", "s3cret")
+    shown = config.model_dump_json()
+    assert "postgresql://me:…@db/mlflow" in shown
+    assert "s3cret" not in shown
+    assert "notify" not in config.model_dump()
