@@ -42,7 +42,11 @@ DIGITS = 'name = "digits"\n[data]\nsource = "digits"\n'
         (DIGITS + "[search]\nepoch = 3\n", "[search] has no key 'epoch'; did you mean 'epochs'?"),
         ('name = "t"\n[data]\nsource = "none.npz"\n', "'none.npz' cannot be read: No such file"),
         (DIGITS + 'labels = ["0", "1", "2"]\n', "label '3' is not one of ['0', '1', '2'] (row 4)"),
-        (DIGITS + '[search]\nlosses = ["expected_valu"]\n', "did you mean 'expected_value'?"),
+        pytest.param(
+            DIGITS + '[search]\nlosses = ["expected_valu"]\n',
+            "did you mean 'expected_value'?",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             DIGITS + '[tracking]\nuri = "sqlite:////proc/none/mlflow.db"\n',
             "cannot be used",
@@ -127,7 +131,8 @@ def test_the_commands_to_go_on_with_find_the_store(uri: str) -> None:
         metrics={},
     )  # fmt: skip
     where = " --tracking-uri 'sqlite:////data/my models.db'" if uri else ""
-    assert [*command._steps(result, config)] == [
+    assert [*command._steps(result, config, Path("my digits.toml"))] == [
+        "see the report on it: ordinal-pipeline ui 'my digits.toml'",
         f"promote it by hand: ordinal-pipeline promote digits 2 --why TEXT{where}",
         f"serve the champion: ordinal-serving serve models:/digits@champion{where}",
     ]

@@ -30,7 +30,7 @@ def _planted(rows: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int6
     return x.astype(np.float32), np.round(noisy / (2 * np.pi) * K).astype(np.int64) % K
 
 
-@pytest.mark.parametrize("loss", ["rps", "expected_value"])
+@pytest.mark.parametrize("loss", ["rps", pytest.param("expected_value", marks=pytest.mark.slow)])
 def test_the_cyclic_setting_beats_the_linear_one(loss: str, tmp_path: Path) -> None:
     """Same rows, network, loss and seed: with topology = 'cyclic' decisions are nearer round the ring."""
     x, y = _planted(6000, seed=0)
@@ -94,6 +94,7 @@ def test_turning_the_labels_turns_what_is_learned(loss: str) -> None:
     assert after == pytest.approx(before, abs=0.01)
 
 
+@pytest.mark.slow
 def test_turning_the_labels_of_a_line_changes_what_is_learned() -> None:
     """Where the topology is linear it matters between which labels the ring was cut."""
     _, y = _planted(400, seed=1)

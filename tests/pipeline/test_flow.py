@@ -224,6 +224,7 @@ def test_the_best_trials_answer_together(folder: Path, client: MlflowClient) -> 
     client.delete_registered_model("several")
 
 
+@pytest.mark.slow
 def test_a_table_is_reported_and_the_winner_trained_once_more(
     folder: Path, client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -131,7 +131,9 @@ def _sliced(d: Floats, size: int) -> list[bool | None]:
 
 
 @pytest.mark.usefixtures("few_draws")
-@pytest.mark.parametrize(("count", "size"), [(4, 50), (12, 100), (12, 400), (60, 50)])
+@pytest.mark.parametrize(
+    ("count", "size"), [(4, 50), (12, 100), (12, 400), pytest.param(60, 50, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("shape", SYMMETRIC)
 def test_slices_hold_a_good_candidate_back_as_seldom_as_said(shape: str, count: int, size: int) -> None:
     """A candidate that is worse on no slice fails one of them in at most 5 % of all cases."""

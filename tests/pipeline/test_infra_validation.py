@@ -71,6 +71,7 @@ def test_too_slow_a_candidate_is_told_by_how_much(exported: Exported, rows: dict
     assert words.endswith("in the best of 3 attempts, more than the 0.001 ms that are allowed")
 
 
+@pytest.mark.slow
 def test_a_machine_that_was_busy_is_no_fault_of_the_candidate(
     exported: Exported, rows: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:

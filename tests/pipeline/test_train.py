@@ -155,7 +155,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return epochs
 
 
-@pytest.mark.parametrize("precision_", ["float32", "mixed"])
+@pytest.mark.parametrize("precision_", ["float32", pytest.param("mixed", marks=pytest.mark.slow)])
 def test_a_training_that_was_cut_off_ends_as_it_would_have(
     precision_: str, cut_off: list[int], data: Dataset, tmp_path: Path
 ) -> None:
@@ -365,7 +365,7 @@ def test_in_mixed_precision_only_the_backbone_is(backbone: str, data: Dataset) -
     assert keras.config.dtype_policy().name == "float32"
 
 
-@pytest.mark.parametrize("backbone", ["mlp", "cnn"])
+@pytest.mark.parametrize("backbone", ["mlp", pytest.param("cnn", marks=pytest.mark.slow)])
 def test_a_network_trained_in_mixed_precision_comes_back_in_float32(backbone: str, data: Dataset) -> None:
     """It answers nearly as it was validated, and learns about as well."""
     model = MODEL.model_copy(update={"backbone": backbone})
