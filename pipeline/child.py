@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline import tied
+from pipeline.errors import PipelineError
 
 _TOLD = 4  # lines of the log, in a message
 _ROOT = Path(__file__).resolve().parent.parent
@@ -26,25 +27,49 @@ class Child:
     """
 
     def __init__(
-        self, module: str, arguments: Sequence[str], environment: Mapping[str, str], grace: float = 10.0
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        grace: float = 10.0,
+        log: Path | None = None,
     ) -> None:
-        """`grace` is the seconds that it has after SIGTERM."""
+        """A process to be started.
+
+        Args:
+            module: To be run.
+            arguments: Given to it.
+            environment: Of it, all of it.
+            grace: Seconds that it has after SIGTERM.
+            log: Where to write what it writes, anew; by default a file that goes with the context.
+        """
         self._arguments = (module, *arguments)
         # It finds this package also where that runs from a checkout.
         path = os.pathsep.join(filter(None, [str(_ROOT), environment.get("PYTHONPATH")]))
         self._environment = {**environment, "PYTHONPATH": path}
         self._grace = grace
+        self._kept = log
 
     def __enter__(self) -> Self:
-        self._log = tempfile.NamedTemporaryFile(prefix="ordinal-", suffix=".log")
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", tied.__name__, *self._arguments],
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env=self._environment,
-            start_new_session=True,  # Ctrl-C in a terminal is for us, and what it starts ends with it
-        )
+        """Start it; raises PipelineError where it cannot be started."""
+        with contextlib.ExitStack() as opened:
+            try:
+                self._log = opened.enter_context(
+                    self._kept.open("wb")
+                    if self._kept
+                    else tempfile.NamedTemporaryFile(prefix="ordinal-", suffix=".log")
+                )
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", tied.__name__, *self._arguments],
+                    stdin=subprocess.PIPE,
+                    stdout=self._log,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment,
+                    start_new_session=True,  # Ctrl-C in a terminal is for us, and what it starts ends with it
+                )
+            except OSError as error:
+                raise PipelineError(f"{self._arguments[0]} cannot be started: {error}") from error
+            opened.pop_all()  # of which __exit__ takes care
         return self
 
     def __exit__(

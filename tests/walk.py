@@ -7,7 +7,7 @@ Blocks of shell commands and of Python run in their order in FOLDER, each as its
     ```python                    to its end
     ```toml                      is put at the end of the only config that there is
 
-What `make` does is left out: it is this page's own set-up.
+Lines of `make` are left out: they are the page's own set-up. Any other fence with a language is an error.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-_BLOCK = re.compile(
-    r'^```(?P<kind>\w+)(?: until="(?P<until>[^"]+)")?\n(?P<text>.*?)^```$', re.DOTALL | re.MULTILINE
-)
+_BLOCK = re.compile(r"^```(?P<kind>\w+) *(?P<more>.*)\n(?P<text>[\s\S]*?)^```$", re.MULTILINE)
+_UNTIL = re.compile(r'until="([^"]+)"')
 _SECONDS = 300.0
 
 
@@ -33,18 +32,22 @@ def walk(page: Path, folder: Path) -> None:
     """Run all blocks of a page; ends with AssertionError where one does not do as it should."""
     with ExitStack() as stack:
         for block in _BLOCK.finditer(page.read_text(encoding="utf-8")):
-            text = block["text"]
-            print(f"--- {block['kind']} {block['until'] or ''}\n{text}", flush=True)
+            text, more = block["text"], block["more"]
+            until = _UNTIL.fullmatch(more)
+            assert until or not more, f"nobody knows what {more} says of a block"
+            print(f"--- {block['kind']} {more}\n{text}", flush=True)
             match block["kind"]:
                 case "python":
                     _run(["python", "-c", text], folder)
                 case "toml":
                     (config,) = folder.glob("*.toml")
                     config.write_text(config.read_text(encoding="utf-8") + text, encoding="utf-8")
-                case "sh" if block["until"]:
-                    stack.enter_context(_running(text, block["until"], folder))
-                case "sh" if not text.startswith("make "):
-                    folder = _shell(text, folder)
+                case "sh" if until:
+                    stack.enter_context(_running(text, until[1], folder))
+                case "sh":
+                    folder = _shell(re.sub(r"^make .*$", "", text, flags=re.MULTILINE), folder)
+                case kind:
+                    raise AssertionError(f"nobody knows what to do with a block of {kind}")
 
 
 def _shell(text: str, folder: Path) -> Path:

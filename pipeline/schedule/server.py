@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
@@ -32,8 +32,13 @@ HOST = "127.0.0.1"
 _LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 _START = 240.0  # seconds; the first start makes the database
 _EVERY = 2.0  # seconds between one look whether it is there and the next
+_BUSY = (408, 429, 500, 502, 503, 504)
 
 logger = logging.getLogger(__name__)
+
+
+class _NotPrefect(Exception):
+    """Something else answers, or something that does not let us in."""
 
 
 class PrefectServer:
@@ -63,8 +68,8 @@ class PrefectServer:
         """Return once it answers.
 
         Raises:
-            InputError: The one that is set does not answer, or something else is on the port.
-            PipelineError: It cannot be started.
+            InputError: What is set, or on the port, is no Prefect server, or that of another home.
+            PipelineError: It does not answer, or cannot be started; that may pass.
         """
         from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_UI_URL, temporary_settings
 
@@ -75,7 +80,10 @@ class PrefectServer:
             self._check_given()
             return self
         self._home = Path(PREFECT_HOME.value()).expanduser()
-        self._home.mkdir(parents=True, exist_ok=True)
+        try:
+            self._home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PipelineError(f"PREFECT_HOME {self._home} cannot be made: {error.strerror}") from error
         try:
             self._there()
             self._stack.enter_context(temporary_settings({PREFECT_API_URL: self.url}))
@@ -98,40 +106,46 @@ class PrefectServer:
     def _there(self) -> None:
         """Return once there is one, and start it where there is none."""
         lock = FileLock(self._home / f".ordinal-server-{self._port}.lock", thread_local=False)
+        end = time.monotonic() + _START
+        while not self._closed.is_set():
+            try:
+                lock.acquire(timeout=1)
+                break
+            except Timeout as error:
+                if time.monotonic() > end:
+                    raise PipelineError(
+                        f"another process has been starting the Prefect server on port {self._port} for "
+                        f"over {_START:.0f} s"
+                    ) from error
+            except OSError as error:
+                raise PipelineError(f"{lock.lock_file} cannot be locked: {error.strerror}") from error
         try:
-            lock.acquire(timeout=_START)
-        except Timeout as error:
-            raise PipelineError(
-                f"another process has been starting the Prefect server on port {self._port} for over "
-                f"{_START:.0f} s"
-            ) from error
-        try:
-            if not self._found():
+            if not self._closed.is_set() and not self._found():
                 self._start()
         finally:
             lock.release()
 
     def _found(self) -> bool:
         """Return whether our server is on the port; raises InputError where something else is."""
-        for _ in range(3):  # it may be busy
-            if not self._listening():
-                return False
-            try:
-                settings = json.loads(self._get("admin/settings"))
-                home = Path(settings["home"]).expanduser()
-            except (OSError, http.client.HTTPException):
-                continue
-            except (ValueError, TypeError, KeyError):
-                break
-            if home.resolve() == self._home.resolve():
-                return True
+        if not self._listening():
+            return False
+        try:
+            home = Path(self._ask("admin/settings")["home"]).expanduser()
+        except _NotPrefect as error:
             raise InputError(
-                f"port {self._port} must be free or have the Prefect server of {self._home}, and has "
-                f"that of {home}: choose another one with --port, or set PREFECT_API_URL to that server"
-            )
+                f"port {self._port} must be free or have our Prefect server, and something else answers "
+                f"there ({error}): choose another one, such as --port {self._port + 1}"
+            ) from error
+        except OSError as error:
+            raise PipelineError(
+                f"what is on port {self._port} does not answer ({_plain(error)}): try again, or choose "
+                f"another one, such as --port {self._port + 1}"
+            ) from error
+        if home.resolve() == self._home.resolve():
+            return True
         raise InputError(
-            f"port {self._port} must be free or have our Prefect server, and something else answers there: "
-            f"choose another one, such as --port {self._port + 1}"
+            f"port {self._port} must be free or have the Prefect server of {self._home}, and has "
+            f"that of {home}: choose another one with --port, or set PREFECT_API_URL to that server"
         )
 
     def _start(self) -> None:
@@ -144,13 +158,14 @@ class PrefectServer:
             "PREFECT_SERVER_API_HOST": HOST,
             "PREFECT_SERVER_API_PORT": str(self._port),
         }
-        child = self._child = Child("prefect", ("server", "start"), environment)
-        child.__enter__()
+        log = self._home / f"ordinal-server-{self._port}.log"
+        child = Child("prefect", ("server", "start"), environment, log=log)
+        self._child = child.__enter__()
         end = time.monotonic() + _START
         while time.monotonic() < end and not self._closed.is_set():
             ended = child.status
-            with suppress(OSError, http.client.HTTPException):
-                self._get("health")
+            with suppress(OSError, _NotPrefect):
+                self._ask("health")
                 if ended is None:
                     return
             if ended is not None:
@@ -162,12 +177,15 @@ class PrefectServer:
             raise PipelineError(f"the Prefect server was not ready within {_START:.0f} s{child.last_words}")
 
     def _watch(self) -> None:
+        last = ""  # words of one that has died, whose log begins anew with the next
         while not self._closed.wait(_EVERY):
             if self._child is not None and self._child.status is not None:
+                last = self._child.last_words
                 self._end()
             if self._listening():
                 continue
-            self._say("the Prefect server is gone: it is started again")
+            self._say(f"the Prefect server is gone: it is started again{last}")
+            last = ""
             try:
                 self._there()
             except PipelineError as error:
@@ -190,15 +208,37 @@ class PrefectServer:
 
     def _check_given(self) -> None:
         try:
-            self._get("health")
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._ask("health")
+        except _NotPrefect as error:
             raise InputError(
+                f"PREFECT_API_URL must be the API of a Prefect server, such as http://HOST:4200/api, and is "
+                f"{self.url} ({error}): correct it, or unset it for a server of our own"
+            ) from error
+        except OSError as error:
+            raise PipelineError(
                 f"PREFECT_API_URL is set, and no Prefect server answers there ({_plain(error)}): start "
                 "that one, or unset PREFECT_API_URL for one of our own"
             ) from error
 
+    def _ask(self, path: str) -> Any:
+        """Return what the API answers.
+
+        Raises:
+            _NotPrefect: It is nothing that Prefect would say.
+            OSError: It does not answer, or is busy.
+        """
+        try:
+            return json.loads(self._get(path))
+        except urllib.error.HTTPError as error:
+            if error.code in _BUSY:
+                raise
+            raise _NotPrefect(f"{path} answers {error.code}") from error
+        except OSError:  # before the next, of which an answer that is cut off is one too
+            raise
+        except (http.client.HTTPException, ValueError) as error:
+            raise _NotPrefect(f"{path}: {_plain(error)}") from error
+
     def _get(self, path: str) -> bytes:
-        """Return what the API answers; raises OSError where it does not."""
         request = urllib.request.Request(f"{self.url}/{path}")
         if login := os.environ.get("PREFECT_API_AUTH_STRING"):
             request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
