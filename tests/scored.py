@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,6 +107,24 @@ def read(path: Path) -> pa.Table:
         types = [pa.string() if pa.types.is_dictionary(one.type) else one.type for one in table.schema]
         return table.cast(pa.schema(list(zip(table.schema.names, types, strict=True))))
     return arrow.read_csv(path)
+
+
+def peak(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Return the most memory that the command has as a process of its own, in kB, and what it says."""
+    # A process begins with the peak of the one that it was forked from: a small one stands between.
+    between = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", between, sys.executable, "-m", "pipeline", "score", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout), done.stderr
 
 
 def lines(path: Path) -> Sequence[dict[str, str]]:

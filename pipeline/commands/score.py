@@ -145,15 +145,16 @@ def score(
 def _scored(job: Job, plan: Plan, *, overwrite: bool) -> Summary:
     """Score all rows that no earlier process has."""
     from pipeline.scoring import readings, run
-    from pipeline.scoring.parts import held
+    from pipeline.scoring.parts import beside, held
     from pipeline.scoring.progress import Watch
 
     with held(job.out) as parts:
         if (told := parts.finished(plan)) is not None:
             parts.leave(told)
             return run.Summary(**told)
-        if job.out.exists() and not overwrite:
-            raise InputError(f"{job.out} is there already; give --overwrite, or another name")
+        for path in (job.out, beside(job.out)):
+            if path.exists() and not overwrite:
+                raise InputError(f"{path} is there already; give --overwrite, or another name for OUT")
         if parts.hold(plan):
             _say(f"going on with what is in {parts.folder}, whose process has ended")
         elif readings.needed(job.source, job.scorer.inputs):
@@ -182,8 +183,13 @@ def _check_names(rows: Path, out: Path, encoding: str) -> None:
         raise InputError(f"OUT: there is no folder {out.parent}; make it, or name another")
     if out.is_dir():
         raise InputError(f"OUT: {out} is a folder; name a file in it")
+    from pipeline.scoring.parts import beside, folder_of
+
     if out.exists() and out.samefile(rows):
         raise InputError(f"OUT is IN: {out}; name another file")
+    aside = beside(out)
+    if (aside.exists() and aside.samefile(rows)) or rows.resolve().parent == folder_of(out).resolve():
+        raise InputError(f"IN: {rows} is what is written beside OUT; move it, or give another OUT")
 
 
 def _tell(summary: Summary) -> None:

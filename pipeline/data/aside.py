@@ -55,16 +55,19 @@ class Aside:
         rows: The uneven ones, which are left out of batches. When a batch is there, so are all before
             its last row. Who reads may take them out.
         count: How many there were.
+        last: The last of them.
         share: Of the file's bytes, those that were read.
     """
 
     rows: list[Uneven] = field(default_factory=list)
     count: int = 0
+    last: Uneven | None = None
     share: float = 0.0
 
     def add(self, row: Uneven) -> None:
         """Set one aside."""
         self.rows.append(row)
+        self.last = row
         self.count += 1
 
     @contextmanager

@@ -162,8 +162,11 @@ class TextFile:
                 raise InputError(f"{self.path}: {self._reason(error, uneven, block)}") from error
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{self.path}: cannot be read to its end: {error}") from error
+        if aside is not None and aside.last is not None:
+            rows += aside.count
+            if aside.last.row == rows:  # the file ends in it; a quotation mark too many is not closed
+                last = aside.last.text.encode() if aside.last.text.count('"') % 2 else b""
         if re.search(rb"[\r\n]", last) and not self._ends_with_a_quote():
-            rows += aside.count if aside else 0
             raise InputError(f"{self.path}: row {rows} begins a quotation mark that is never closed")
 
     def _refuse_what_is_no_text(self) -> None:

@@ -143,7 +143,10 @@ class Categories:
         """Return their texts as objects, `(rows, features)`; those that are wrong go to `faults`."""
         found = np.empty((faults.rows, len(self._spec.features)), np.object_)
         for place, feature in enumerate(self._spec.features):
-            encoded = columns[feature].dictionary_encode()
+            cells = columns[feature]
+            if pa.types.is_float16(cells.type):  # of which Arrow makes no dictionary
+                cells = cells.cast(pa.float32())
+            encoded = cells.dictionary_encode()
             different = parquet_file.as_texts(encoded.dictionary).to_pylist()
             texts = [self._text(text) for text in (*different, None)]
             reasons = self._reasons(place, texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ import pyarrow as pa
 
 from pipeline.errors import InputError, PipelineError
 
-_LOCK, _PLAN, _DONE, _SUFFIX = "lock", "plan.json", "done.json", ".arrow"
+_LOCK, _PLAN, _DONE = "lock", "plan.json", "done.json"
+_OUTPUT, _REJECTED, _PART, _JSON = "output", "rejected.csv", "part", "json"
+_NAMES = frozenset((_LOCK, _PLAN, _DONE, _OUTPUT, _REJECTED, _PART, _JSON))
+_NUMBERED = re.compile(r"\d{8,}\.arrow")
 
 Plan = Mapping[str, Any]
 """All that the answers depend on, as JSON has it: of runs with equal plans one goes on with the other's."""
@@ -23,10 +27,18 @@ Plan = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What became of a block: answers to its good rows, and lines about those that are set aside."""
+    """What became of a block.
+
+    Attributes:
+        answers: To its good rows.
+        rejected: Lines about those that are set aside.
+        first: What is said of the first of them; "" where there are none.
+        set_aside: How many they are.
+    """
 
     answers: pa.RecordBatch
     rejected: bytes
+    first: str
     set_aside: int
 
 
@@ -39,8 +51,8 @@ class Parts:
 
     def __init__(self, out: Path, folder: Path) -> None:
         self._out, self.folder = out, folder
-        self.unfinished = folder / "output"
-        self.rejected = folder / "rejected.csv"
+        self.unfinished = folder / _OUTPUT
+        self.rejected = folder / _REJECTED
 
     def finished(self, plan: Plan) -> dict[str, Any] | None:
         """Return what `finish` was told by a run of the plan that was killed before it had left."""
@@ -56,7 +68,7 @@ class Parts:
         left = self._read(_PLAN)
         if left == plan and self._read(_DONE) is None:
             return []
-        for path in self.folder.iterdir():
+        for path in _own(self.folder):
             if path.name != _LOCK:
                 path.unlink()
         self._write(_PLAN, plan)
@@ -73,11 +85,11 @@ class Parts:
 
     def add(self, index: int, part: Part) -> None:
         """Keep a part."""
-        about = {"rejected": part.rejected, "set_aside": str(part.set_aside)}
-        unfinished = self.folder / "part"
+        about = {"rejected": part.rejected, "first": part.first, "set_aside": str(part.set_aside)}
+        unfinished = self.folder / _PART
         schema = part.answers.schema.with_metadata(about)
         with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_file(file, schema) as stream:
-            stream.write_batch(part.answers.replace_schema_metadata(about))
+            stream.write_batch(part.answers)
         unfinished.replace(self._path(index))
 
     def finish(self, plan: Plan, told: Mapping[str, Any]) -> None:
@@ -97,13 +109,13 @@ class Parts:
             aside.unlink(missing_ok=True)  # of an earlier run
         if self.unfinished.exists():
             self.unfinished.replace(self._out)
-        for path in self.folder.iterdir():
+        for path in _own(self.folder):
             if path.name not in (_LOCK, _DONE):
                 path.unlink()
         (self.folder / _DONE).unlink()
 
     def _path(self, index: int) -> Path:
-        return self.folder / f"{index:08}{_SUFFIX}"
+        return self.folder / f"{index:08}.arrow"
 
     def _part(self, index: int) -> Part | None:
         try:
@@ -112,7 +124,7 @@ class Parts:
                 answers = stream.get_batch(0).replace_schema_metadata(None)
         except (FileNotFoundError, pa.ArrowInvalid):  # cut short by a machine that went down
             return None
-        return Part(answers, about[b"rejected"], int(about[b"set_aside"]))
+        return Part(answers, about[b"rejected"], about[b"first"].decode(), int(about[b"set_aside"]))
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
@@ -122,7 +134,7 @@ class Parts:
         return found
 
     def _write(self, name: str, content: object) -> None:
-        unfinished = self.folder / "json"
+        unfinished = self.folder / _JSON
         unfinished.write_text(json.dumps(content), encoding="utf-8")
         _synchronise(unfinished)
         unfinished.replace(self.folder / name)
@@ -133,6 +145,16 @@ def beside(out: Path) -> Path:
     return out.with_name(f"{out.name}.rejected.csv")
 
 
+def folder_of(out: Path) -> Path:
+    """Return where the parts of an output lie."""
+    return out.with_name(f"{out.name}.parts")
+
+
+def _own(folder: Path) -> list[Path]:
+    """Return what is in a folder by a name that we write."""
+    return [path for path in folder.iterdir() if path.name in _NAMES or _NUMBERED.fullmatch(path.name)]
+
+
 @contextmanager
 def held(out: Path) -> Iterator[Parts]:
     """Hold the folder of an output, which is made where it is not there; it goes where no part is in it.
@@ -141,21 +163,33 @@ def held(out: Path) -> Iterator[Parts]:
         InputError: Where there can be none.
         PipelineError: Where another process holds it.
     """
-    folder = out.with_name(f"{out.name}.parts")
+    folder = folder_of(out)
     try:
+        _refuse_others(folder)
         lock = _lock(out, folder)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror or error}") from error
     try:
         yield Parts(out, folder)
     finally:
-        left = list(folder.iterdir())
-        if not any(path.name == _DONE or path.suffix == _SUFFIX for path in left):
+        left = _own(folder)
+        if not any(path.name == _DONE or _NUMBERED.fullmatch(path.name) for path in left):
             for path in left:
                 path.unlink()  # the lock too
             with suppress(OSError):  # another process has come in between
                 folder.rmdir()
         os.close(lock)
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise InputError where something else than parts is in the folder, which somebody else has made."""
+    with suppress(FileNotFoundError):
+        others = sorted(set(folder.iterdir()).difference(_own(folder)))
+        if others:
+            raise InputError(
+                f"{folder} must hold parts of a scoring alone, and {others[0].name!r} is in it; move that "
+                "away, or give another OUT"
+            )
 
 
 def _lock(out: Path, folder: Path) -> int:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 
 import pyarrow as pa
 
 from pipeline.data import parquet_file
-from pipeline.data.aside import MARK
+from pipeline.data.aside import MARK, Uneven
 from pipeline.scoring.faults import Faults
 from pipeline.scoring.inputs import Block
+from pipeline.scoring.names import free
 
-OWN = ("row", "column", "reason", "line")
+_OWN = ("row", "column", "reason", "line")
+_SLICE = 1000  # rows whose cells are Python's texts at once, each of which takes more room than a number
 
 
 class Rejected:
     """How such a file is written: our columns, then those that were read, parted as in the rows' own file.
 
     So a number with a decimal comma can stay one. `line` holds a row of a text file that has too many or
-    too few fields, as it stands there.
+    too few fields, as it stands there. A column of the file keeps its name, so one of ours that is called
+    alike gets another.
     """
 
     def __init__(self, columns: Sequence[str], delimiter: str) -> None:
@@ -29,39 +33,50 @@ class Rejected:
     @property
     def header(self) -> bytes:
         """Its first line."""
-        return self._written(
-            [[*OWN, *(f"input.{name}" if name in OWN else name for name in self._columns)]]
-        )
+        own = [free(name, self._columns, "rejected.") for name in _OWN]
+        return self._written([[*own, *self._columns]])
 
-    def lines(self, block: Block, faults: Faults) -> bytes:
-        """Return the lines of a block, by row."""
-        found: list[tuple[int, list[str]]] = [
-            (one.row, [str(one.row), "", one.reason, _shown(one.text)]) for one in block.uneven
+    def lines(self, block: Block, faults: Faults) -> tuple[bytes, str]:
+        """Return the lines of a block, by row, and what is said of the first of its rows."""
+        found: list[tuple[int, Uneven | int]] = [
+            *((one.row, one) for one in block.uneven),
+            *((int(block.numbers[place]), place) for place in faults.found),
         ]
-        places = sorted(faults.found)
-        cells = [_texts(block.columns[name].take(pa.array(places, pa.int64()))) for name in self._columns]
-        for place, own in zip(places, zip(*cells, strict=True), strict=True):
-            fault, row = faults.found[place], int(block.numbers[place])
-            found.append((row, [str(row), fault.column, fault.sentence, "", *own]))
-        width = len(OWN) + len(self._columns)
-        return self._written([line + [""] * (width - len(line)) for _, line in sorted(found)])
+        if not found:
+            return b"", ""
+        found.sort(key=itemgetter(0))
+        content = io.BytesIO()
+        for start in range(0, len(found), _SLICE):
+            content.write(self._written(self._lines(found[start : start + _SLICE], block, faults)))
+        row, what = found[0]
+        if isinstance(what, Uneven):
+            first = f"row {row} {what.reason}"
+        else:
+            first = f"row {row}, column {faults.found[what].column!r} {faults.found[what].sentence}"
+        return content.getvalue(), first
 
-    def _written(self, lines: Sequence[Sequence[str]]) -> bytes:
+    def _lines(
+        self, found: Sequence[tuple[int, Uneven | int]], block: Block, faults: Faults
+    ) -> Iterator[Sequence[str]]:
+        places = pa.array([what for _, what in found if not isinstance(what, Uneven)], pa.int64())
+        cells = zip(*(_texts(block.columns[name].take(places)) for name in self._columns), strict=True)
+        for row, what in found:
+            if isinstance(what, Uneven):
+                yield [str(row), "", what.reason, _shown(what.text), *("" for _ in self._columns)]
+            else:
+                fault = faults.found[what]
+                yield [str(row), fault.column, fault.sentence, "", *next(cells)]
+
+    def _written(self, lines: Iterable[Sequence[str]]) -> bytes:
         text = io.StringIO(newline="")
         csv.writer(text, delimiter=self._delimiter, lineterminator="\n").writerows(lines)
         return text.getvalue().encode()
-
-    def first(self, content: bytes) -> str:
-        """Return what is said of the first row of some lines."""
-        text = io.StringIO(content.decode(), newline="")
-        row, column, reason, *_ = next(csv.reader(text, delimiter=self._delimiter))
-        return f"row {row}, column {column!r} {reason}" if column else f"row {row} {reason}"
 
 
 def _texts(cells: pa.Array) -> list[str]:
     try:
         texts = parquet_file.as_texts(cells).to_pylist()
-    except pa.ArrowNotImplementedError:  # of lists, say
+    except pa.ArrowException:  # of lists, say, or of bytes that are no text
         texts = [None if cell is None else str(cell) for cell in cells.to_pylist()]
     return [_shown(text or "") for text in texts]
 

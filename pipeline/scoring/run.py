@@ -22,7 +22,7 @@ from pipeline.scoring.progress import Watch
 from pipeline.scoring.rejected import Rejected
 from pipeline.scoring.scorer import ROW, Question, Scorer
 
-_FORMAT = 1  # of parts; another one does not go on with them
+_FORMAT = 2  # of parts; another one does not go on with them
 _MOST_THREADS = 4  # that score: memory grows with them
 
 
@@ -107,9 +107,10 @@ def score(job: Job, parts: Parts, own: Plan, watch: Watch) -> Summary:
             has changed meanwhile. What is done is kept.
     """
     began = time.monotonic()
-    with _kept(parts), _Writing(job, parts) as writing:
-        for part in parts.done():
-            writing.write(part)
+    with _Writing(job, parts) as writing:
+        with _kept(parts):
+            for part in parts.done():
+                writing.write(part)
         before = writing.rows
         watch.go_on_from(before, job.source.share(before))
         _score(job, writing, watch)
@@ -145,7 +146,7 @@ def _score(job: Job, writing: _Writing, watch: Watch) -> None:
         arrays = [pa.array(numbers), *found.answers.columns]
         answers = pa.RecordBatch.from_arrays(arrays, [ROW, *found.answers.schema.names])
         lost = len(found.faults.found) + len(block.uneven)
-        return Part(answers, rejected.lines(block, found.faults) if lost else b"", lost)
+        return Part(answers, *rejected.lines(block, found.faults), lost)
 
     def kept(block: Block, part: Part) -> None:
         writing.add(part)
@@ -177,7 +178,6 @@ class _Writing:
 
     def __init__(self, job: Job, parts: Parts) -> None:
         self._job, self._parts = job, parts
-        self._rejected = Rejected(list(job.source.at), job.source.file.delimiter)
         self.blocks = self.scored = self.set_aside = 0
         self.first = ""
 
@@ -190,27 +190,30 @@ class _Writing:
         kind = output.ending(self._job.out)
         none = self._job.scorer.score(self._job.source.none()).answers
         schema = pa.schema([pa.field(ROW, pa.int64()), *none.schema])
-        self._aside = self._parts.rejected.open("wb")
-        self._aside.write(self._rejected.header)
-        self._output = output.opened(self._parts.unfinished, kind, schema, self._job.about)
-        self._write = self._output.__enter__()
+        rejected = Rejected(list(self._job.source.at), self._job.source.file.delimiter)
+        with _kept(self._parts):
+            self._aside = self._parts.rejected.open("wb")
+            self._aside.write(rejected.header)
+            self._output = output.opened(self._parts.unfinished, kind, schema, self._job.about)
+            self._write = self._output.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._aside.close()
-        self._output.__exit__(None, None, None)
+        with _kept(self._parts):
+            self._aside.close()
+            self._output.__exit__(None, None, None)
 
     def add(self, part: Part) -> None:
         """Keep a part, and write it."""
-        self._parts.add(self.blocks, part)
-        self.write(part)
+        with _kept(self._parts):
+            self._parts.add(self.blocks, part)
+            self.write(part)
 
     def write(self, part: Part) -> None:
         """Write a part that is kept."""
         self._write(part.answers)
         self._aside.write(part.rejected)
-        if part.set_aside and not self.first:
-            self.first = self._rejected.first(part.rejected)
+        self.first = self.first or part.first
         self.blocks += 1
         self.scored += len(part.answers)
         self.set_aside += part.set_aside

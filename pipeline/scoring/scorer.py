@@ -13,6 +13,7 @@ from pipeline.errors import InputError, choice
 from pipeline.scoring import cells
 from pipeline.scoring.cells import Columns
 from pipeline.scoring.faults import Faults
+from pipeline.scoring.names import free
 from serving.artifact import Answer, Artifact
 from serving.manifest import PADDING, Input, Manifest, Profile
 
@@ -66,7 +67,8 @@ class Scorer:
         self._coverage = None if coverage is None else np.array([coverage], np.float32)
         self._none = {name: column[:0] for name, column in self._columns(self._probe()).items()}
         own = {ROW, *self._none}
-        self._kept = {name: f"input.{name}" if name in own else name for name in question.kept}
+        taken = own.union(question.kept)
+        self._kept = {name: free(name, taken, "input.") if name in own else name for name in question.kept}
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -90,7 +92,8 @@ class Scorer:
             reader.name: reader.read(columns, faults) for reader in self._readers
         }
         for name in self._kept:
-            cells.check_texts(name, columns[name], faults)
+            if name not in self.features:  # which were looked at
+                cells.check_texts(name, columns[name], faults)
         copied = {new: columns[name] for name, new in self._kept.items()}
         if faults.found:
             good = faults.good

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from commands import started
 from pyarrow import parquet
-from scored import Score, export_fruit, fruit, lines, read
+from scored import Score, export_fruit, fruit, lines, peak, read
 from tables import write_csv
 
 from pipeline.scoring import parts as parts_module
@@ -87,7 +87,7 @@ def test_a_run_that_was_cut_off_at_its_end_ends(
     rows, out = _rows(tmp_path / "rows.csv"), tmp_path / "out.csv"
     (tmp_path / "whole").mkdir()
     score.well(rows, tmp_path / "whole" / "out.csv", *GIVEN)
-    leave, write, replace, unlink = Parts.leave, Parts._write, Path.replace, Path.unlink
+    replace, unlink = Path.replace, Path.unlink
 
     def killed(*_: object) -> None:
         raise Killed
@@ -112,7 +112,6 @@ def test_a_run_that_was_cut_off_at_its_end_ends(
             )
         with pytest.raises(Killed):
             score(rows, out, *GIVEN)
-    assert (leave, write) == (Parts.leave, Parts._write)
     ended = score(rows, out, *GIVEN)
     assert ended.status == 0, ended.said
     assert f"{len(lines(beside(out)))} rows are set aside" in ended.said
@@ -143,6 +142,7 @@ def test_parts_of_another_run_are_not_gone_on_with(
     assert "beginning anew: " in ended.said
     assert "is of a run that differs in --profile\n" in ended.said
     out.unlink()
+    beside(out).unlink()
     cut(5)
     _rows(rows, ROWS + 1)
     ended = score(rows, out, *GIVEN)
@@ -273,32 +273,9 @@ def test_memory_does_not_grow_with_the_file(model: Path, tmp_path: Path) -> None
     with parquet.ParquetWriter(path, batch.schema) as file:
         for _ in range(16):
             file.write_table(batch)
-    # A process begins with the peak of the one that it was forked from: a small one stands between.
-    between = (
-        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline",
-        "score",
-        str(model),
-        str(path),
-        "out.parquet",
-        "--keep-all",
-    ]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", between, *command],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert int(done.stdout) < 600_000
-    assert "1,048,576 rows scored" in done.stderr
+    memory, said = peak(tmp_path, str(model), str(path), "out.parquet", "--keep-all")
+    assert memory < 600_000
+    assert "1,048,576 rows scored" in said
 
 
 @pytest.mark.slow
