@@ -23,6 +23,7 @@ from pipeline.config import Config, load_config  # noqa: E402
 from pipeline.data import Dataset, load  # noqa: E402
 from pipeline.export import champion  # noqa: E402
 from pipeline.report.page import build  # noqa: E402
+from pipeline.report.tested import Tested  # noqa: E402
 from pipeline.sweep import planning  # noqa: E402
 from pipeline.sweep.tried import Calibration, Tried  # noqa: E402
 from serving.artifact import Artifact  # noqa: E402
@@ -63,18 +64,18 @@ def report(folder: Path) -> str:
             artifact.path, asked, config.gate.latency_ms, name=config.name, version=3
         ),
     )
+    evaluation = evaluate.evaluate(artifact, data)
     return build(
-        artifact=artifact,
-        evaluation=evaluate.evaluate(artifact, data),
+        manifest=artifact.manifest,
+        tested=Tested.of(artifact, evaluation, data, config, verdict),
+        evaluation=evaluation,
         data=data,
-        config=config,
         tried=tried,
         chosen=tried[:1],
         calibration=calibration,
         verdict=verdict,
         version=3,
         champion=3 if verdict.passed else 2,
-        links={"MLflow run": "index.html", "Prefect run": "index.html"},
     )
 
 

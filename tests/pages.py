@@ -15,6 +15,7 @@ from pipeline.config import Config, Named
 from pipeline.data import Dataset
 from pipeline.evaluate import evaluate
 from pipeline.gate import Check, Verdict
+from pipeline.report.tested import Tested
 from pipeline.scores import default_profile, score
 from pipeline.sweep import Pair, Trial
 from pipeline.sweep.tried import Calibration, Tried
@@ -73,25 +74,27 @@ def tried(config: Config, data: Dataset, calibration: Calibration, names: Sequen
     return found
 
 
-def contents(path: Path, config: Config, data: Dataset, **changes: Any) -> dict[str, Any]:
+def contents(
+    path: Path, config: Config, data: Dataset, verdict: Verdict | None = PASSED, **changes: Any
+) -> dict[str, Any]:
     """Return what `build` takes for an artifact, uncalibrated."""
     artifact = Artifact(path, "cpu")
     p = artifact.run(data.raw(data.parts.validation)).probabilities.astype(float)
     blunt = np.sqrt(p) / np.sqrt(p).sum(axis=1, keepdims=True)
     calibration = Calibration("temperature", 0.5, blunt, p)
     trials = tried(config, data, calibration, ("rps", "cross_entropy"))
+    evaluation = evaluate(artifact, data)
     given = {
-        "artifact": artifact,
-        "evaluation": evaluate(artifact, data),
+        "manifest": artifact.manifest,
+        "tested": Tested.of(artifact, evaluation, data, config, verdict),
+        "evaluation": evaluation,
         "data": data,
-        "config": config,
         "tried": trials,
         "chosen": trials[:1],
         "calibration": calibration,
-        "verdict": PASSED,
+        "verdict": verdict,
         "version": 3,
         "champion": 3,
-        "links": {"MLflow run": "http://127.0.0.1:5000/#/runs/1", "notes": "notes.html"},
     }
     return {**given, **changes}
 
@@ -134,3 +137,12 @@ def matrices(count: int, labels: int, seed: int) -> Iterator[np.ndarray]:
                 yield random.integers(0, 3, (labels, actions)).astype(float)  # many ties
             case _:
                 yield np.hstack([np.abs(way), np.full((labels, 1), random.uniform(0.05, 1))])
+
+
+def tied(count: int, labels: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield cost matrices whose second half is the first one once more; its last action abstains."""
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        cost = random.exponential(2, (labels, int(random.integers(1, labels))))
+        once = np.hstack([cost, np.full((labels, 1), random.uniform(0.05, 1))])
+        yield np.hstack([once, once])

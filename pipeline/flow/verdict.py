@@ -16,10 +16,10 @@ from pipeline.evaluate import Evaluation
 from pipeline.gate import Verdict
 from pipeline.promotion import Golden
 from pipeline.promotion.lock import whoami
-from pipeline.report import notes, pictures, slices
+from pipeline.report import notes, pictures
 from pipeline.report import page as report
-from pipeline.report.answered import Answered
 from pipeline.report.tables import choice
+from pipeline.report.tested import Tested
 from pipeline.session import Session
 from pipeline.sweep.tried import Tried
 from pipeline.tracking import links, registry
@@ -123,44 +123,45 @@ def conclude(
     session: Session,
     run: Run,
 ) -> None:
-    """Keep the report with the run; the pages of run and version begin with what came of it."""
-    config, name = session.config, session.config.name
-    verdict, evaluation = outcome.verdict, outcome.evaluation
-    page = report.build(
-        artifact=Artifact(outcome.path, "cpu"),
-        evaluation=evaluation,
-        data=session.data,
-        config=config,
-        tried=tried,
-        chosen=chosen,
-        calibration=session.folder.calibration,
-        verdict=verdict,
-        version=outcome.version,
-        champion=outcome.champion,
-        links={},
-    )
-    run.text(page, links.REPORT)
-    keep_pictures(outcome, tried, chosen, session, run)
+    """The pages of run and version begin with what came of it; the report is kept with the run."""
+    name, verdict, evaluation = session.config.name, outcome.verdict, outcome.evaluation
     run.note(notes.retraining(outcome.version, outcome.champion, name, verdict, tables, run))
-    why = choice(tried, chosen, config.decision.profile)
+    why = choice(tried, chosen, session.config.decision.profile)
     registry.describe(
         session.experiment.uri, name, outcome.version, notes.version(verdict, why, evaluation, run)
     )
+    try:
+        keep_report(outcome, tried, chosen, session, run)
+    except Exception as error:  # noqa: BLE001 - the champion may have moved: no page is worth a failed run
+        reason = f"{type(error).__name__}: {error}"
+        get_run_logger().warning("the report, or a picture of it, is missing: %s", reason, exc_info=True)
+        run.tags({"report.failed": reason[:4000]})
 
 
-def keep_pictures(
+def keep_report(
     outcome: Outcome, tried: Sequence[Tried], chosen: Sequence[Tried], session: Session, run: Run
 ) -> None:
-    """Keep those figures of the report as pictures that no earlier task has kept."""
-    artifact, data, evaluation = Artifact(outcome.path, "cpu"), session.data, outcome.evaluation
-    columns = slices.of(Answered.of(artifact, data), data, session.config, outcome.verdict)
-    mean, rows = evaluation.metrics["realised_cost"], len(data.parts.test)
+    """Keep the page, and those figures of it as pictures that no earlier task has kept."""
+    artifact, evaluation = Artifact(outcome.path, "cpu"), outcome.evaluation
+    tested = Tested.of(artifact, evaluation, session.data, session.config, outcome.verdict)
+    page = report.build(
+        manifest=artifact.manifest,
+        tested=tested,
+        evaluation=evaluation,
+        data=session.data,
+        tried=tried,
+        chosen=chosen,
+        calibration=session.folder.calibration,
+        verdict=outcome.verdict,
+        version=outcome.version,
+        champion=outcome.champion,
+    )
+    run.text(page, links.REPORT)
+    mean = evaluation.metrics["realised_cost"]
     drawn = {
         "trials": pictures.trials(tried, chosen, "trials, validation"),
-        "slices": pictures.slices(columns, mean, "candidate, test: slices"),
-        "intervals": pictures.intervals(
-            evaluation.coverages, rows, artifact.manifest.interval.rows, "candidate, test: intervals"
-        ),
+        "slices": pictures.slices(tested.columns, mean, "candidate, test: slices"),
+        "intervals": pictures.intervals(evaluation.coverages, tested.bands, "candidate, test: intervals"),
     }
     for name, figure in drawn.items():
         run.figure(figure, f"{name}.png")

@@ -65,7 +65,10 @@ class Answered:
 
     @cached_property
     def error(self) -> NDArray[np.float64]:
-        """Steps between the true label and the decided one, `(rows,)`, see `metrics.score`."""
+        """Steps between the true label and the decided one, `(rows,)`, see `metrics.score`.
+
+        Where actions are not the labels it is the label of least expected distance.
+        """
         distances = self.topology.distances()
         label = self.decision if self.decides_labels else costs.decide(self.probabilities, distances)
         return distances[self.y, label]

@@ -30,16 +30,18 @@ def confusion(
         actions: A names in their order.
         title: What was decided, and by which rule.
     """
+    # Of hundreds of labels the picture would take gigabytes, and no number could be read.
+    side = min(0.46, 30 / max(len(labels), len(actions)))  # inches
     longest = [0.085 * max(map(len, names)) for names in (labels, actions)]  # inches
     rotated = max(map(len, actions)) > 3
     left, below = 0.55 + longest[0], 0.5 + (0.75 * longest[1] if rotated else 0.1)
-    cells = (max(0.46 * len(actions), 2.2), 0.46 * len(labels))
+    cells = (max(side * len(actions), 2.2), side * len(labels))
     figure = titled(title, max(left + cells[0] + 1.2, 5.4), below + cells[1] + 0.45)
     axes = placed(figure, left, below, cells)
     rows = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(rows, 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for true, decided in np.argwhere(counts):
+    for true, decided in np.argwhere(counts) if side > 0.3 else ():
         shade = "white" if shares[true, decided] > 0.5 else "#1b2a41"
         axes.text(decided, true, counts[true, decided], ha="center", va="center", color=shade, fontsize=9)
     rotation = 45 if rotated else 0

@@ -24,7 +24,8 @@ class Slice:
         cost: Mean realised cost of the default profile.
         standard_error: Of the cost; NaN of a single row.
         accuracy: Share of rows whose most probable label is the true one.
-        mae: Mean steps between the true label and the decided one.
+        mae: Mean steps between the true label and the decided one; where actions are not the labels, the
+            one of least expected distance.
         check: What the gate says of it; None where there is no verdict, or none of these rows.
     """
 

@@ -18,7 +18,7 @@ from pipeline import flow
 from pipeline.config import Config, Split
 from pipeline.data import load
 from pipeline.errors import InputError
-from pipeline.flow import Retrained
+from pipeline.flow import Retrained, verdict
 from pipeline.tracking import registry
 from serving.artifact import Artifact
 from serving.errors import ArtifactError
@@ -303,6 +303,27 @@ def test_a_copy_that_may_not_be_served_is_never_registered(
     with pytest.raises(ArtifactError, match="changed or cut short"):
         flow.retrain(_config(folder, name="spoilt", search=search))
     assert [m.name for m in client.search_registered_models()] == ["digits"]
+
+
+@pytest.mark.slow
+def test_a_report_that_cannot_be_made_costs_no_run(
+    folder: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The champion stands, the pages say what came of it, and a tag says what is missing and why."""
+
+    def failing(**given: object) -> str:
+        raise ZeroDivisionError(f"of {len(given)}")
+
+    monkeypatch.setattr(verdict.report, "build", failing)
+    search = {"losses": ["cross_entropy"], "trials": 1, "epochs": 12}
+    result = flow.retrain(_config(folder, name="unseen", search=search))
+    assert registry.champion(result.tracking_uri, "unseen") == result.version
+    run = client.get_run(result.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["report.failed"].startswith("ZeroDivisionError: of ")
+    assert "is the champion" in run.data.tags["mlflow.note.content"]
+    assert "The gate lets it pass" in client.get_model_version("unseen", str(result.version)).description
+    client.delete_registered_model("unseen")
 
 
 @pytest.mark.slow

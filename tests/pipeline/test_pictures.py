@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy import stats
 
 from pipeline.config import Named
 from pipeline.evaluate import Coverage
@@ -35,7 +38,7 @@ def _all() -> dict[str, Figure]:
     return {
         "trials": pictures.trials(tried, tried[:1], LONG),
         "slices": pictures.slices([Column("y", own)], 0.3, LONG),
-        "intervals": pictures.intervals(coverages, 100, 50, LONG),
+        "intervals": pictures.intervals(coverages, [band(one.wanted, 100, 50) for one in coverages], LONG),
     }
 
 
@@ -51,6 +54,39 @@ def test_everything_is_within_the_picture(name: str) -> None:
     assert box.y0 >= 0
     assert box.x1 <= figure.bbox.x1
     assert box.y1 <= title.y0
+
+
+def _lanes(figure: Figure) -> list[str]:
+    axes: Axes
+    (axes,) = figure.axes
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_of_many_slices_the_failed_and_the_dearest_are_shown() -> None:
+    """Sixty have room; the title says how many more there are."""
+    failed = Check("slice: y = 3", False, "costs more")
+    own = [Slice(str(k), 9, float(k), 0.1, 0.5, 1.0, failed if k == 3 else None) for k in range(70)]
+    figure = pictures.slices([Column("y", own)], 0.3, "slices")
+    assert _lanes(figure) == ["y 3", *(f"y {k}" for k in range(69, 10, -1))]
+    assert figure.texts[0].get_text() == "slices (and 10 more)"
+    assert _lanes(pictures.slices([Column("y", own[:60])], 0.3, "slices")) == [f"y {k}" for k in range(60)]
+
+
+def test_of_many_trials_the_cheapest_are_shown() -> None:
+    """Sixty lines have room; the title says how many more there are."""
+    tried = [_tried(k, f"loss{k}", float(70 - k)) for k in range(70)]
+    figure = pictures.trials(tried, tried[-1:], "trials")
+    assert _lanes(figure)[0].startswith("loss69")
+    assert len(_lanes(figure)) == 60
+    assert figure.texts[0].get_text() == "trials (and 10 more)"
+
+
+@pytest.mark.parametrize(("wanted", "rows", "made_by"), [(0.5, 7, 1), (0.9, 328, 278), (0.99, 3000, 99)])
+def test_the_band_is_the_middle_of_the_distribution(wanted: float, rows: int, made_by: int) -> None:
+    """Its ends are the quantiles of BetaBinomial(n, r, m + 1 − r)."""
+    rank = math.ceil((made_by + 1) * wanted)
+    ends = stats.betabinom.ppf([0.025, 0.975], rows, rank, made_by + 1 - rank)
+    assert band(wanted, rows, made_by) == tuple(ends / rows)
 
 
 def test_the_band_is_the_binomial_one_where_calibration_rows_are_many() -> None:

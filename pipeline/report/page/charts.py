@@ -19,6 +19,7 @@ from pipeline.report.page.svg import Scale, element, joined
 _SIDE, _LEFT, _BELOW, _ABOVE, _GAP = 164, 25, 25, 14, 6  # of a panel
 LANE = 22
 _NAMED = 14  # labels whose names fit under small bars
+_ALL, _WIDEST, _FLAT = 60, 300, 0.005  # labels that all have a bar, pixels, what has none of more labels
 
 
 class Dot(NamedTuple):
@@ -142,6 +143,8 @@ def bars(probabilities: NDArray[np.floating], truth: int, labels: Sequence[str])
     named = len(labels) <= _NAMED and max(map(len, labels)) <= 2
     parts = []
     for k, p in enumerate(probabilities):
+        if len(labels) > _ALL and p < _FLAT and k != truth:
+            continue
         kind = "truth" if k == truth else "other"
         title = element("title", f"{labels[k]}: {p:.3f}")
         parts.append(element("rect", title, x=k * wide, y=0, width=wide, height=height + 4, class_="catch"))
@@ -158,8 +161,8 @@ def bars(probabilities: NDArray[np.floating], truth: int, labels: Sequence[str])
     whole, tall = wide * len(labels), height + (17 if named else 4)
     told = f"probability of the true label {labels[truth]} is {probabilities[truth]:.3f}"
     return element(
-        "svg", *parts, class_="bars", viewBox=f"0 0 {whole:g} {tall:g}", width=whole,
-        height=tall, role="img", aria_label=told,
+        "svg", *parts, class_="bars", viewBox=f"0 0 {whole:g} {tall:g}", width=min(whole, _WIDEST),
+        height=tall, preserveAspectRatio="none", role="img", aria_label=told,
     )  # fmt: skip
 
 

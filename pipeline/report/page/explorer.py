@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.report.answered import Answered
+from pipeline.report.page.parts import MOST_CELLS
 from pipeline.report.page.summary import label_shares
 from serving.manifest import ABSTAIN, Manifest, Profile
 
@@ -19,8 +20,8 @@ _SEED = 0  # the same rows, the same page
 
 def contents(
     answered: Answered, manifest: Manifest, training: np.typing.NDArray[np.int64]
-) -> dict[str, Any]:
-    """Return what the page embeds as JSON.
+) -> dict[str, Any] | None:
+    """Return what the page embeds as JSON; None where a profile has more costs than anybody edits.
 
     Args:
         answered: The test rows; of many a sample.
@@ -29,6 +30,8 @@ def contents(
             gate does.
     """
     rows, classes = answered.probabilities.shape
+    if classes * max(len(one.actions) for one in manifest.profiles.values()) > MOST_CELLS:
+        return None
     shown = np.arange(rows)
     most = min(MOST_ROWS, MOST_NUMBERS // classes)
     if rows > most:

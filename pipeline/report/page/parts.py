@@ -13,7 +13,6 @@ from pipeline.data import Labels
 from pipeline.evaluate import Coverage, Evaluation
 from pipeline.gate.words import places
 from pipeline.report import figures, reliability
-from pipeline.report.bands import band
 from pipeline.report.page import charts
 from pipeline.report.page.charts import Dot
 from pipeline.report.page.summary import number
@@ -22,13 +21,20 @@ from pipeline.report.slices import Column
 from pipeline.report.tables import cost_rows
 from pipeline.sweep.tried import Calibration, Tried
 
+MOST_CELLS = 4_000
+"""Of a matrix that is shown: those of some sixty labels."""
 SCORES = ("realised_cost", "expected_cost", "accuracy", "mae", "qwk", "rps", "nll", "ece")
 
 
 def confusion(
     counts: NDArray[np.int64], labels: Sequence[str], actions: Sequence[str], decides_labels: bool
 ) -> dict[str, Any]:
-    """Return the rows of the confusion matrix, `[true label, action]`: count, share of the label, shade."""
+    """Return the rows of the confusion matrix, `[true label, action]`: count, share of the label, shade.
+
+    There are none where they would have more cells than anybody reads.
+    """
+    if counts.size > MOST_CELLS:
+        return {"rows": [], "labels": len(labels), "actions": list(actions)}
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = []
     for k, label in enumerate(labels):
@@ -124,13 +130,14 @@ def trials(tried: Sequence[Tried], chosen: Sequence[Tried]) -> dict[str, Any]:
     }
 
 
-def slices(columns: Sequence[Column], whole: float, compared: bool) -> dict[str, Any]:
+def slices(columns: Sequence[Column], whole: float, compared: bool, decides_labels: bool) -> dict[str, Any]:
     """Return what each slice costs, as a lane and in numbers.
 
     Args:
         columns: What parts the rows.
         whole: Mean cost of all rows.
         compared: Whether there is a champion to differ from.
+        decides_labels: Whether the actions are the labels, whose distance the errors then are.
     """
     every = [one for column in columns for one in column.slices]
     spread = [2 * np.nan_to_num(one.standard_error) for one in every]
@@ -160,12 +167,17 @@ def slices(columns: Sequence[Column], whole: float, compared: bool) -> dict[str,
                 }
             )
         tables.append({"name": column.name, "rows": rows})
-    return {"tables": tables, "axis": charts.axis(scale), "whole": number(whole), "compared": compared}
+    return {
+        "tables": tables,
+        "axis": charts.axis(scale),
+        "whole": number(whole),
+        "compared": compared,
+        "decides_labels": decides_labels,
+    }
 
 
-def intervals(coverages: Sequence[Coverage], rows: int, calibration_rows: int) -> dict[str, Any]:
+def intervals(coverages: Sequence[Coverage], bands: Sequence[tuple[float, float] | None]) -> dict[str, Any]:
     """Return wanted and reached coverage of each level, with what chance makes of it, and the width."""
-    bands = [band(one.wanted, rows, calibration_rows) for one in coverages]
     lows = [min(one.coverage, one.wanted, *(own or ())) for one, own in zip(coverages, bands, strict=True)]
     scale = Scale(max(0.0, min(lows) - 0.03), 1.0)
     found = []
@@ -183,7 +195,7 @@ def intervals(coverages: Sequence[Coverage], rows: int, calibration_rows: int) -
                 "chart": charts.lane(scale, [dot], marks=[one.wanted], band=own),
             }
         )
-    return {"rows": found, "axis": charts.axis(scale, percent=True), "calibration": calibration_rows}
+    return {"rows": found, "axis": charts.axis(scale, percent=True)}
 
 
 def _percent(share: float) -> str:

@@ -21,8 +21,8 @@ _SLICE = "slice: "
 _BEGIN = frozenset(("an", "calibration", "costs", "intervals", "it", "label", "one", "so", "the", "there"))
 _FIGURES = (
     ("accuracy", "Accuracy", "share whose most probable label is true"),
-    ("mae", "MAE", "mean steps between decision and truth"),
-    ("qwk", "QWK", "quadratic weighted kappa; 1 is perfect"),
+    ("mae", "MAE", "mean steps between {label} and truth"),
+    ("qwk", "QWK", "quadratic weighted kappa{of}; 1 is perfect"),
     ("rps", "RPS", "ranked probability score; 0 is perfect"),
     ("ece", "ECE", "calibration error; 0 is honest"),
 )
@@ -80,10 +80,18 @@ def figures(
     if verdict and check and "champion" in check.numbers:
         other = "the base rate" if verdict.champion is None else f"version {verdict.champion}"
         versus = f"{other}: {number(check.numbers['champion'])}"
+    words = {"label": "decision", "of": ""}
+    if not answered.decides_labels:
+        words = {"label": "the label of least expected distance", "of": " of the same label"}
     return [
         {"name": "Realised cost", "value": number(cost), "note": note, "versus": versus},
         *(
-            {"name": name, "value": number(evaluation.metrics[key], 3), "note": note, "versus": ""}
+            {
+                "name": name,
+                "value": number(evaluation.metrics[key], 3),
+                "note": note.format(**words),
+                "versus": "",
+            }
             for key, name, note in _FIGURES
         ),
     ]
@@ -146,12 +154,15 @@ def checks(verdict: Verdict | None) -> dict[str, Any]:
     other = "the base-rate forecast" if verdict.champion is None else f"version {verdict.champion}"
     out = f", {verdict.left_out} left out that it was trained on" if verdict.left_out else ""
     failed = sum(check.passed is False for check in slices)
+    told = f"Compared with {other} on {verdict.rows:,} test rows{out}."
+    if not verdict.rows or any(check.name == "champion" for check in main):
+        told = f"It could not be compared with {other}{out}."
     return {
         "main": [_check(check) for check in main],
         "slices": [_check(check) for check in sorted(slices, key=lambda one: one.passed is not False)],
         "failed": failed,
         "judged": sum(check.passed is not None for check in slices),
-        "told": f"Compared with {other} on {verdict.rows:,} test rows{out}.",
+        "told": told,
     }
 
 

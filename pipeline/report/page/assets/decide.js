@@ -2,6 +2,8 @@
 
 const PADDING = 1e30; // every real cost is below
 
+const isCost = (value) => value >= 0 && value < PADDING;
+
 // Numbers of a type, little-endian, from base64.
 function decoded(text, Numbers) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));

@@ -60,12 +60,13 @@ function wrong() {
   const found = [];
   for (const input of $("grid").querySelectorAll("input.cost")) {
     const { k, a } = input.dataset;
-    const bad = Number.isNaN(state.cost[k][a]);
+    const bad = !isCost(state.cost[k][a]);
     mark(input, bad);
     if (bad) found.push(`The cost of ${state.actions[a]} where ${given.labels[k]} is true`);
   }
-  mark($("abstain-cost"), Number.isNaN(state.abstain));
-  if (Number.isNaN(state.abstain)) found.push("The cost of abstaining");
+  const priceless = state.abstain !== null && !isCost(state.abstain);
+  mark($("abstain-cost"), priceless);
+  if (priceless) found.push("The cost of abstaining");
   const texts = found.length
     ? [`${found[0]}${found.length > 1 ? ` (and ${found.length - 1} more)` : ""} must be a number from 0 on.`]
     : [];
@@ -83,7 +84,20 @@ function wrong() {
   return [...new Set(texts)].join(" ");
 }
 
+// Shows the abstention in its fields. What somebody types stays as it is typed, and the slider keeps its
+// length while it is pulled.
+function drawAbstention() {
+  const [field, slide] = [$("abstain-cost"), $("abstain-slide")];
+  $("abstain").checked = state.abstain !== null;
+  field.disabled = slide.disabled = state.abstain === null;
+  if (document.activeElement !== slide) slide.max = Math.max(dearest(state.cost), state.price);
+  slide.value = state.price;
+  const shown = state.abstain ?? state.price;
+  if (!Object.is(costOf(field), shown)) field.value = shown;
+}
+
 function update() {
+  drawAbstention();
   const problem = wrong();
   $("problem").hidden = !problem;
   $("problem").textContent = problem ? `${problem} What is shown is of the last costs that were right.` : "";
@@ -101,18 +115,11 @@ function update() {
 // Shows the state in every field.
 function redraw() {
   drawGrid($("grid"), state, given.labels);
-  const most = Math.max(...state.cost.flat(), state.price, 1e-9);
-  $("abstain").checked = state.abstain !== null;
-  $("abstain-slide").max = most;
-  $("abstain-slide").value = state.price;
-  $("abstain-cost").value = state.price;
-  for (const id of ["abstain-slide", "abstain-cost"]) $(id).disabled = state.abstain === null;
   update();
 }
 
 function start({ name, actions, cost, abstain }) {
-  const costs = cost.flat();
-  const price = abstain ?? Number((Math.max(...costs) / 10).toPrecision(1));
+  const price = abstain ?? Number((dearest(cost) / 10).toPrecision(1));
   Object.assign(state, { actions: [...actions], cost: cost.map((row) => [...row]), abstain, price, preset: name });
   redraw();
 }
@@ -156,7 +163,7 @@ $("add").addEventListener("click", () => {
   let number = state.actions.length + 1;
   while (state.actions.includes(`action ${number}`)) number++;
   state.actions.push(`action ${number}`);
-  const most = Math.max(...state.cost.flat().filter(Number.isFinite));
+  const most = dearest(state.cost);
   for (const row of state.cost) row.push(most);
   state.preset = null;
   redraw();
@@ -165,17 +172,15 @@ $("add").addEventListener("click", () => {
 
 $("abstain").addEventListener("change", ({ target }) => {
   state.abstain = target.checked ? state.price : null;
-  for (const id of ["abstain-slide", "abstain-cost"]) $(id).disabled = !target.checked;
   edited();
 });
 $("abstain-cost").addEventListener("input", ({ target }) => {
   state.abstain = costOf(target);
-  if (!Number.isNaN(state.abstain)) state.price = $("abstain-slide").value = state.abstain;
+  if (isCost(state.abstain)) state.price = state.abstain;
   edited();
 });
 $("abstain-slide").addEventListener("input", ({ target }) => {
   state.abstain = state.price = Number(Number(target.value).toPrecision(3));
-  $("abstain-cost").value = state.price;
   edited();
 });
 

@@ -36,12 +36,19 @@ function drawGrid(table, state, labels) {
   shade(table, state);
 }
 
+// The largest of the cells that are costs, 1 where none is above zero.
+function dearest(cost) {
+  let most = 0;
+  for (const row of cost) for (const value of row) if (isCost(value) && value > most) most = value;
+  return most || 1;
+}
+
 // Dearer cells are darker.
 function shade(table, state) {
-  const most = Math.max(...state.cost.flat().filter(Number.isFinite), 1e-12);
+  const most = dearest(state.cost);
   for (const input of table.querySelectorAll("input.cost")) {
     const value = state.cost[input.dataset.k][input.dataset.a];
-    const heat = Number.isFinite(value) ? Math.sqrt(value / most).toFixed(3) : "0";
+    const heat = isCost(value) ? Math.sqrt(value / most).toFixed(3) : "0";
     if (input.dataset.heat !== heat) input.style.setProperty("--heat", (input.dataset.heat = heat));
   }
 }
@@ -49,7 +56,7 @@ function shade(table, state) {
 // What a field says: a cost, or NaN where it is none.
 function costOf(input) {
   const value = input.value.trim() === "" ? NaN : Number(input.value);
-  return value >= 0 && value < PADDING ? value : NaN;
+  return isCost(value) ? value : NaN;
 }
 
 // Arrow keys with Alt, and Enter, go from cell to cell; Tab goes as it always does.

@@ -35,15 +35,6 @@ for (const link of document.querySelectorAll('a[href^="#"]')) {
   });
 }
 
-// Where the frame lets no link out, its address is shown to be copied.
-for (const link of document.querySelectorAll("a.away")) {
-  link.addEventListener("click", (event) => {
-    if (!framed) return;
-    event.preventDefault();
-    if (link.nextElementSibling?.tagName !== "CODE") link.after(element("code", { textContent: ` ${link.href}` }));
-  });
-}
-
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, place) =>
