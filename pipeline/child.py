@@ -65,7 +65,8 @@ class Child:
                     stdout=self._log,
                     stderr=subprocess.STDOUT,
                     env=self._environment,
-                    start_new_session=True,  # Ctrl-C in a terminal is for us, and what it starts ends with it
+                    # Ctrl-C in a terminal is for us, and what it starts ends with it.
+                    start_new_session=True,
                 )
             except OSError as error:
                 raise PipelineError(f"{self._arguments[0]} cannot be started: {error}") from error

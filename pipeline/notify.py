@@ -107,7 +107,7 @@ def watching(
     try:
         yield ended
     except Exception as error:
-        failed(config, changes, _sentence(error), warn)
+        failed(config, changes, sentence(error), warn)
         raise
 
 
@@ -192,7 +192,8 @@ def _run(command: tuple[str, ...], event: Event) -> None:
         raise ChildProcessError(f"{command[0]} ended with status {done.returncode}: {said[0][:300]}")
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """Return what went wrong; of an error that is none of ours, its kind as well."""
     text = _reason(error)
     return text if isinstance(error, PipelineError) else f"{type(error).__name__}: {text}"
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,9 @@ class Ran:
 
     @property
     def running(self) -> list[tuple[datetime, datetime]]:
-        """When it was Running: from, to."""
-        return [(a, b) for (kind, a), (_, b) in pairwise(self.states) if kind == "RUNNING"]
+        """When it was Running: from, to; until now, where it still is."""
+        states = [*self.states, ("", datetime.now(UTC))]
+        return [(a, b) for (kind, a), (_, b) in pairwise(states) if kind == "RUNNING"]
 
 
 class Prefect:

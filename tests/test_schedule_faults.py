@@ -115,4 +115,4 @@ def test_whatever_dies_is_told_and_gone_on_with(tmp_path: Path) -> None:
         ("failure", None),
     ]
     rows = json.loads(table["data"])
-    assert [row["ended"] for row in rows] == ["Completed", "Cancelled", "Crashed", "Completed"]
+    assert [row["ended"] for row in rows] == ["Failed", "Completed", "Cancelled", "Crashed", "Completed"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -71,12 +71,14 @@ def _keep_secrets(changes: tuple[str, ...]) -> None:
     """Refuse what Prefect should not show: changes are parameters of its runs."""
     for change in changes:
         key, _, value = change.partition("=")
-        given = value.strip().strip("\"'")
-        webhook = key.strip().startswith("notify") and "://" in given
-        if webhook or (":" in given and "@" in given and urlsplit(given).password):
+        key, webhook = key.strip(), "notify.webhook"
+        told = key.split(".")[0] == "notify" and not (
+            key == "notify.on" or (key == webhook and re.fullmatch(r"\s*(['\"]?)\$\w+\1\s*", value))
+        )
+        if told or re.search(r"://[^/].*@|[?&]password=", value):
             raise InputError(
                 f"--set {key}: Prefect would show the secret in it; write it into the config"
-                + (", or set it to the '$NAME' of an environment variable" if webhook else "")
+                + (", or set it to the '$NAME' of an environment variable" if key == webhook else "")
             )
 
 

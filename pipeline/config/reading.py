@@ -103,22 +103,24 @@ def _sentence(error: ValidationError) -> str:
     place = ".".join([*tables, last])
     at = f"{place}: " if place else ""
     came = first["input"]
+    got = "" if first["loc"][:1] == ("notify",) else f", got {came!r}"  # what is there may be a secret
     where = f"[{'.'.join(tables)}]" if tables else "the top level"
     match first["type"]:
         case "extra_forbidden":
             allowed = _fields_at(tables)
             return f"{where} has no key {last!r}{nearest(last, allowed)} (allowed: {', '.join(allowed)})"
         case "missing" if last.isdecimal():
-            return f"{'.'.join(tables)}: must have {int(last) + 1} entries or more, got {came!r}"
+            return f"{'.'.join(tables)}: must have {int(last) + 1} entries or more{got}"
         case "missing":
             return f"{where} needs the key {last!r}"
         case "value_error":  # of the models above, which say what came
             return f"{at}{first['msg'].removeprefix('Value error, ')}"
         case "tuple_type":
-            entry = json.dumps(came, ensure_ascii=False) if isinstance(came, str | int | float) else "…"
-            return f"{at}must be a list, such as [{entry}], got {came!r}"
+            shown = got and isinstance(came, str | int | float)
+            entry = json.dumps(came, ensure_ascii=False) if shown else "…"
+            return f"{at}must be a list, such as [{entry}]{got}"
         case _:
-            return f"{at}{first['msg']}, got {came!r}"
+            return f"{at}{first['msg']}{got}"
 
 
 def _fields_at(tables: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ one_run.py      the process that it is run in
 held.py         who may serve a schedule, who may run, and which run was cut off: files of this folder
 deployment.py   the schedule as Prefect knows it
 flow_runs.py    what is asked of and told to Prefect
+going.py        the process of a run, from the side that starts it
 served.py       the loop: what is due is started, what is one too many is cancelled, what died is told
 serve.py        all of that together: what the command does
 """

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo, available_timezones
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
+from prefect.server.schemas.schedules import CronSchedule
 from prefect.types.entrypoint import EntrypointType
-from pydantic import ValidationError
 
 from pipeline.config import Config
 from pipeline.errors import InputError, PipelineError, nearest
 from pipeline.schedule.flow import NAME, scheduled
 from pipeline.schedule.flow_runs import verdicts_key
-from pipeline.schedule.served import Served
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 _GONE = timedelta(seconds=60)
 """Who has not asked for runs for so long does not serve them any more."""
+_TAG = "served from "
+"""Begins the tag that says who serves a deployment; all others are its users'."""
+
+
+class ServedElsewhere(PipelineError):
+    """Another process serves the deployment."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is retrained, and when.
+
+    Attributes:
+        name: Of the model.
+        config: The TOML file.
+        changes: Made to it, `key=value`.
+        cron: When.
+        timezone: Of that.
+        url: Of Prefect's API.
+    """
+
+    name: str
+    config: Path
+    changes: tuple[str, ...]
+    cron: str
+    timezone: str
+    url: str
 
 
 def check(cron: str, timezone: str) -> None:
@@ -36,44 +64,81 @@ def check(cron: str, timezone: str) -> None:
     except (KeyError, ValueError, OSError):  # of a name that is none, and of one that is a folder
         raise _no_zone(timezone) from None
     try:
-        CronSchedule(cron=cron, timezone=timezone)
-    except ValidationError:
+        if len(cron.split()) != 5:  # seconds, years and @daily are no part of what is documented
+            raise ValueError
+        first(cron, timezone)
+    except ValueError:
         raise InputError(
-            f"--cron {cron!r}: must be minute, hour, day of month, month and day of week, such as "
-            "'0 3 * * *' for each night at three, or '*/30 8-17 * * 1-5'"
+            f"--cron {cron!r}: must be minute, hour, day of month, month and day of week, on a date that "
+            "exists, such as '0 3 * * *' for each night at three, or '*/30 8-17 * * 1-5'"
         ) from None
 
 
-def deploy(client: SyncPrefectClient, served: Served, settings: Config) -> UUID:
-    """Make or change the deployment of a model; return its id.
+def first(cron: str, timezone: str) -> datetime:
+    """Return when the schedule is due next; raises ValueError where it is none, or never due."""
+    (date,) = asyncio.run(CronSchedule(cron=cron, timezone=timezone).get_dates(1))
+    return date
 
-    Raises PipelineError where another machine, or another folder, serves it.
-    """
-    where = f"{socket.gethostname()}:{Path.cwd()}"
-    try:
-        found = client.read_deployment_by_name(f"{NAME}/{served.name}")
-    except ObjectNotFound:
-        pass
-    else:
-        asked = found.last_polled
-        elsewhere = [tag for tag in found.tags if ":" in tag and tag != where]
-        if elsewhere and asked is not None and datetime.now(UTC) - asked < _GONE:
-            raise PipelineError(
-                f"the schedule of {served.name!r} is served from {elsewhere[0]}; end that one first, or "
-                "try again in a minute if it has ended"
-            )
-    made = cast(
-        "RunnerDeployment",  # and no coroutine, outside of an event loop
-        scheduled.to_deployment(
-            name=served.name,
-            schedule=Cron(served.cron, timezone=served.timezone),
-            parameters={"config": str(served.config), "changes": list(served.changes)},
-            description=_page(served, settings),
-            tags=[where],
-            entrypoint_type=EntrypointType.MODULE_PATH,
-        ),
-    )
-    return UUID(str(made.apply()))
+
+class Deployment:
+    """The deployment of a model, as this process serves it."""
+
+    def __init__(self, client: SyncPrefectClient, served: Served, settings: Config) -> None:
+        """Make or change it.
+
+        Raises ServedElsewhere where another machine, or another folder, serves it.
+        """
+        self._client = client
+        self._served = served
+        self._settings = settings
+        self._place = f"{_TAG}{socket.gethostname()}:{Path.cwd()}"
+        self._tag = f"{self._place} ({uuid4().hex[:8]})"  # machines in containers may have all in common
+        self.id = self._made()
+
+    def trouble(self) -> str:
+        """Return why it has no runs to come, if it has none; where it was deleted, it is made anew.
+
+        Raises ServedElsewhere where another process has taken it.
+        """
+        try:
+            found = self._client.read_deployment(self.id)
+        except ObjectNotFound:
+            self.id = self._made()
+            return "the deployment was deleted in Prefect: it is made anew"
+        if others := [tag for tag in found.tags if tag.startswith(_TAG) and tag != self._tag]:
+            raise ServedElsewhere(f"the schedule of {self._served.name!r} is now {others[0]}: it ends here")
+        if found.paused or not any(one.active for one in found.schedules):
+            return "the schedule is paused in Prefect's UI: nothing runs until it is resumed"
+        return ""
+
+    def _made(self) -> UUID:
+        served, kept = self._served, []
+        with suppress(ObjectNotFound):
+            found = self._client.read_deployment_by_name(f"{NAME}/{served.name}")
+            asked = found.last_polled
+            others = [tag for tag in found.tags if tag.startswith(_TAG) and not self._is_here(tag)]
+            if others and asked is not None and datetime.now(UTC) - asked < _GONE:
+                raise ServedElsewhere(
+                    f"the schedule of {served.name!r} is {others[0]}; end that one first, or try again in "
+                    "a minute if it has ended"
+                )
+            kept = [tag for tag in found.tags if not tag.startswith(_TAG)]
+        made = cast(
+            "RunnerDeployment",  # and no coroutine, outside of an event loop
+            scheduled.to_deployment(
+                name=served.name,
+                schedule=Cron(served.cron, timezone=served.timezone),
+                parameters={"config": str(served.config), "changes": list(served.changes)},
+                description=_page(served, self._settings),
+                tags=[*kept, self._tag],
+                entrypoint_type=EntrypointType.MODULE_PATH,
+            ),
+        )
+        return UUID(str(made.apply()))
+
+    def _is_here(self, tag: str) -> bool:
+        """Whether a process of this machine and folder has set it, whose lock is ours now."""
+        return tag.rpartition(" (")[0] == self._place
 
 
 def _page(served: Served, settings: Config) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from prefect import Flow, State, flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import FlowRun
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from pipeline import environment, notify
@@ -51,15 +51,16 @@ def scheduled(config: str, changes: list[str] | None = None) -> State[None]:
 
                 result = retrain.fn(settings)
                 ended(result)
-        except PipelineError as error:
-            log.error("%s", error)
-            return _kept(name, Failed(message=str(error)))
+        except Exception as error:  # whatever it is, the run has failed, and says why
+            log.error("%s", notify.sentence(error), exc_info=not isinstance(error, PipelineError))
+            return _kept(name, Failed(message=notify.sentence(error)))
         return _kept(name, Completed(message=notify.verdict(result)))
 
 
 def _kept(name: str, state: State[None]) -> State[None]:
     """Show the last verdicts as a table, this one first."""
     try:
+        name = deployment.name or name  # which it has also where the config cannot be read
         create_table_artifact(
             table=flow_runs.verdicts(state),
             key=flow_runs.verdicts_key(name),

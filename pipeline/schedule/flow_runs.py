@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -45,12 +45,13 @@ class FlowRuns:
 
     def __init__(self, client: SyncPrefectClient, deployment: UUID) -> None:
         self._client = client
-        self._deployment = deployment
+        self.deployment = deployment
+        """Its id, which is another one where it was deleted and made anew."""
 
     def due(self) -> list[FlowRunResponse]:
         """Return those that should have begun by now and have not, the oldest first."""
         now = datetime.now(UTC)
-        found = self._client.get_scheduled_flow_runs_for_deployments([self._deployment], now)
+        found = self._client.get_scheduled_flow_runs_for_deployments([self.deployment], now)
         return sorted(found, key=lambda run: run.next_scheduled_start_time or now)
 
     def next(self) -> datetime | None:
@@ -70,25 +71,30 @@ class FlowRuns:
             return None
 
     def claim(self, run: UUID) -> bool:
-        """Take one that is due; False where somebody else has."""
-        answer: OrchestrationResult[Any] = self._client.set_flow_run_state(run, Pending())
+        """Take one that is due; False where somebody else has, or it was deleted."""
+        try:
+            answer: OrchestrationResult[Any] = self._client.set_flow_run_state(run, Pending())
+        except ObjectNotFound:
+            return False
         return answer.status == SetStateStatus.ACCEPT
 
     def cancel(self, run: UUID, why: str) -> None:
-        """End one that has no process."""
-        self._client.set_flow_run_state(run, Cancelled(message=why), force=True)
+        """End one that has no process; nothing where it was deleted."""
+        with suppress(ObjectNotFound):
+            self._client.set_flow_run_state(run, Cancelled(message=why), force=True)
 
     def crash(self, run: UUID, why: str) -> None:
-        """End one whose process has died."""
-        self._client.set_flow_run_state(run, Crashed(message=why), force=True)
+        """End one whose process has died; nothing where it was deleted."""
+        with suppress(ObjectNotFound):
+            self._client.set_flow_run_state(run, Crashed(message=why), force=True)
 
-    def add(self, why: str) -> None:
-        """Have one that is due now."""
-        self._client.create_flow_run_from_deployment(self._deployment, state=Scheduled(message=why))
+    def add(self, why: str) -> FlowRun:
+        """Have one that is due now, with the deployment's parameters as they are now."""
+        return self._client.create_flow_run_from_deployment(self.deployment, state=Scheduled(message=why))
 
     def _read(self, types: Sequence[StateType], sort: FlowRunSort, limit: int) -> list[FlowRun]:
         return self._client.read_flow_runs(
-            flow_run_filter=_of(self._deployment, types), sort=sort, limit=limit
+            flow_run_filter=_of(self.deployment, types), sort=sort, limit=limit
         )
 
 

@@ -11,8 +11,9 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from pipeline.config import Config
 from pipeline.schedule import deployment, held
+from pipeline.schedule.deployment import Deployment, Served
 from pipeline.schedule.flow_runs import FlowRuns, answered
-from pipeline.schedule.served import Loop, Served
+from pipeline.schedule.served import Loop
 from pipeline.schedule.server import PrefectServer
 
 _RETRIES = 2
@@ -44,16 +45,16 @@ def serve(
 
     Raises:
         InputError: The schedule is none, or something else is on the port.
-        PipelineError: Somebody else serves it, or Prefect does not answer.
+        PipelineError: Somebody else serves it, or has taken it, or Prefect does not answer.
     """
     deployment.check(cron, timezone)
     with held.schedule(settings.name), PrefectServer(port, say) as server:
         served = Served(settings.name, config, changes, cron, timezone, server.url)
         with get_client(sync_client=True) as client:
             with answered(server.url):
-                runs = FlowRuns(client, deployment.deploy(client, served, settings))
+                made = Deployment(client, served, settings)
                 say(f"{settings.name} is retrained at {cron!r} {timezone}; Prefect: {server.ui}")
-                loop = Loop(served, runs, say)
+                loop = Loop(served, made, FlowRuns(client, made.id), say)
                 loop.recover(now)
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: _RETRIES}):
                 loop.forever()

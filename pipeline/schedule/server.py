@@ -32,6 +32,7 @@ HOST = "127.0.0.1"
 _LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 _START = 240.0  # seconds; the first start makes the database
 _EVERY = 2.0  # seconds between one look whether it is there and the next
+_ANSWER = 20.0  # seconds; a server that is asked a lot is slow
 _BUSY = (408, 429, 500, 502, 503, 504)
 
 logger = logging.getLogger(__name__)
@@ -131,10 +132,10 @@ class PrefectServer:
             return False
         try:
             home = Path(self._ask("admin/settings")["home"]).expanduser()
-        except _NotPrefect as error:
+        except (_NotPrefect, TypeError, KeyError) as error:
             raise InputError(
                 f"port {self._port} must be free or have our Prefect server, and something else answers "
-                f"there ({error}): choose another one, such as --port {self._port + 1}"
+                f"there ({_plain(error)}): choose another one, such as --port {self._port + 1}"
             ) from error
         except OSError as error:
             raise PipelineError(
@@ -177,24 +178,26 @@ class PrefectServer:
             raise PipelineError(f"the Prefect server was not ready within {_START:.0f} s{child.last_words}")
 
     def _watch(self) -> None:
-        last = ""  # words of one that has died, whose log begins anew with the next
         while not self._closed.wait(_EVERY):
-            if self._child is not None and self._child.status is not None:
-                last = self._child.last_words
-                self._end()
-            if self._listening():
-                continue
-            self._say(f"the Prefect server is gone: it is started again{last}")
-            last = ""
             try:
-                self._there()
-            except PipelineError as error:
+                self._renew()
+            except (PipelineError, OSError) as error:
                 self._end()
                 self._say(str(error))
                 self._closed.wait(10 * _EVERY)
-            else:
-                if not self._closed.is_set():
-                    self._say("the Prefect server is there again")
+
+    def _renew(self) -> None:
+        """Start it again where it is gone."""
+        last = ""
+        if self._child is not None and self._child.status is not None:
+            last = self._child.last_words  # the log begins anew with the next one
+            self._end()
+        if self._listening():
+            return
+        self._say(f"the Prefect server is gone: it is started again{last}")
+        self._there()
+        if not self._closed.is_set():
+            self._say("the Prefect server is there again")
 
     def _end(self) -> None:
         child, self._child = self._child, None
@@ -211,8 +214,8 @@ class PrefectServer:
             self._ask("health")
         except _NotPrefect as error:
             raise InputError(
-                f"PREFECT_API_URL must be the API of a Prefect server, such as http://HOST:4200/api, and is "
-                f"{self.url} ({error}): correct it, or unset it for a server of our own"
+                f"PREFECT_API_URL must be the API of a Prefect server, such as http://HOST:4200/api "
+                f"({error}): correct it, or unset it for a server of our own"
             ) from error
         except OSError as error:
             raise PipelineError(
@@ -230,6 +233,7 @@ class PrefectServer:
         try:
             return json.loads(self._get(path))
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code in _BUSY:
                 raise
             raise _NotPrefect(f"{path} answers {error.code}") from error
@@ -246,7 +250,7 @@ class PrefectServer:
             request.add_header("Authorization", f"Bearer {key}")
         # A proxy of this machine's settings is not for its loopback.
         handlers = [urllib.request.ProxyHandler({})] if self.own else []
-        with urllib.request.build_opener(*handlers).open(request, timeout=10) as answer:
+        with urllib.request.build_opener(*handlers).open(request, timeout=_ANSWER) as answer:
             return bytes(answer.read())
 
 

@@ -228,7 +228,8 @@ def test_a_command_that_fails_is_a_warning(
     ("section", "sentence"),
     [
         ('webhook = "hooks.example/s3cret"', "notify.webhook: must be an http:// or https:// address"),
-        ('command = "notify-send"', 'notify.command: must be a list, such as ["notify-send"]'),
+        ('command = "page s3cret"', "notify.command: must be a list, such as […]"),
+        ('webhook = ["https://x/s3cret"]', "notify.webhook: Input should be a valid string"),
         ('on = ["failures"]', "notify.on.0: Input should be 'failure', 'promotion' or 'rejection'"),
         ('url = "https://x"', "[notify] has no key 'url'"),
     ],
@@ -238,6 +239,15 @@ def test_a_wrong_section_is_one_sentence(tmp_path: Path, section: str, sentence:
     with pytest.raises(InputError) as caught:
         load_config(_write(tmp_path, section))
     assert sentence in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_section_that_is_no_table_is_not_shown(tmp_path: Path) -> None:
+    """An address where the section belongs is a secret all the same."""
+    path = tmp_path / "wine.toml"
+    path.write_text('name = "wine"\nnotify = "https://x/s3cret"\ndata.source = "digits"', encoding="utf-8")
+    with pytest.raises(InputError, match=r"notify: Input should be a valid dictionary") as caught:
+        load_config(path)
     assert "s3cret" not in str(caught.value)
 
 
