@@ -29,6 +29,10 @@ TrackingUri = Annotated[
         show_default="MLFLOW_TRACKING_URI or ./mlflow.db",
     ),
 ]
+Version = Annotated[
+    int | None, typer.Option("--version", min=1, help="Which version, in place of an alias.")
+]
+Alias = Annotated[str | None, typer.Option("--alias", help="Which alias.", show_default="champion")]
 
 
 def export(
@@ -48,12 +52,8 @@ def export(
         Path | None,
         typer.Option("--file", metavar="FILE", help="Copy the artifact itself to this file."),
     ] = None,
-    version: Annotated[
-        int | None, typer.Option("--version", min=1, help="Which version, in place of an alias.")
-    ] = None,
-    alias: Annotated[
-        str | None, typer.Option("--alias", help="Which alias.", show_default="champion")
-    ] = None,
+    version: Version = None,
+    alias: Alias = None,
     max_batch_size: Annotated[
         int, typer.Option("--max-batch-size", min=1, help="Most rows that Triton answers together.")
     ] = 512,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipeline import environment
-from pipeline.commands.registry import TrackingUri
+from pipeline.commands.registry import Alias, TrackingUri, Version
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,12 +90,8 @@ def score(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT where it is there, once all is scored.")
     ] = False,
-    version: Annotated[
-        int | None, typer.Option("--version", min=1, help="Which version, in place of an alias.")
-    ] = None,
-    alias: Annotated[
-        str | None, typer.Option("--alias", help="Which alias.", show_default="champion")
-    ] = None,
+    version: Version = None,
+    alias: Alias = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="End with one JSON object on the standard output.")
     ] = False,

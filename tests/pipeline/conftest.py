@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from registered import Store
+    from scored import Score
     from trained import Exported
 
 
@@ -38,3 +39,19 @@ def versions(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> St
 def store(versions: Store, tmp_path: Path) -> Store:
     """A store of its own with versions 1 to 3 of a model, and no champion."""
     return versions.copy(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def fruit_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of a table with texts, gaps and numbers, untrained."""
+    from scored import export_fruit
+
+    return export_fruit(tmp_path_factory.mktemp("fruit"))
+
+
+@pytest.fixture
+def score(fruit_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Score:
+    """`ordinal-pipeline score` in this process, with that artifact."""
+    from scored import Score
+
+    return Score(fruit_model, monkeypatch, capsys)

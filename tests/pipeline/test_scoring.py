@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from scored import Score, export_fruit, fruit, lines, read
+from scored import Score, fruit, lines, read
 from tables import write_csv, write_parquet
 
 from pipeline.data import text_file
@@ -20,18 +20,6 @@ from pipeline.scoring.parts import beside
 from serving.artifact import Artifact
 
 ROWS = 300
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact."""
-    return export_fruit(tmp_path_factory.mktemp("fruit"))
-
-
-@pytest.fixture
-def score(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Score:
-    """The command."""
-    return Score(model, monkeypatch, capsys)
 
 
 @pytest.fixture

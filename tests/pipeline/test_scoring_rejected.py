@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from scored import Score, export_fruit, fruit, lines, peak
+from scored import Score, fruit, lines, peak
 from tables import write_parquet
 
 from pipeline.errors import InputError
@@ -20,18 +20,6 @@ from pipeline.scoring.scorer import Scorer
 
 HEADER = "size,weight,colour,shape"
 GOOD, BAD = "1,2,red,round", "x,2,red,round"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact."""
-    return export_fruit(tmp_path_factory.mktemp("fruit"))
-
-
-@pytest.fixture
-def score(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Score:
-    """The command."""
-    return Score(model, monkeypatch, capsys)
 
 
 def _text(path: Path, *rows: str, header: str = HEADER) -> Path:
@@ -222,7 +210,7 @@ def test_a_file_that_comes_meanwhile_is_not_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_rows_set_aside(model: Path, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_rows_set_aside(fruit_model: Path, tmp_path: Path) -> None:
     """All of a block but one take less than 110 MB more than none, in a process of its own."""
     random, rows = np.random.default_rng(0), 2**16
     size = np.ones(rows)
@@ -230,7 +218,7 @@ def test_memory_does_not_grow_with_the_rows_set_aside(model: Path, tmp_path: Pat
     memory = []
     for name in ("good", "bad"):
         write_parquet(tmp_path / f"{name}.parquet", {**columns, "size": size})
-        given = (str(model), f"{name}.parquet", f"{name}-out.parquet", "--keep-all")
+        given = (str(fruit_model), f"{name}.parquet", f"{name}-out.parquet", "--keep-all")
         memory.append(peak(tmp_path, *given)[0])
         size = np.where(np.arange(rows) > 0, np.nan, size)
     assert parquet.read_metadata(tmp_path / "bad-out.parquet").num_rows == 1

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from commands import started
 from pyarrow import parquet
-from scored import Score, export_fruit, fruit, lines, peak, read
+from scored import Score, fruit, lines, peak, read
 from tables import write_csv
 
 from pipeline.scoring import parts as parts_module
@@ -22,18 +22,6 @@ from pipeline.scoring.parts import Parts, beside, held
 
 ROWS, SIZE = 500, 20
 GIVEN = ("--keep", "id", "--batch-rows", str(SIZE))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact."""
-    return export_fruit(tmp_path_factory.mktemp("fruit"))
-
-
-@pytest.fixture
-def score(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Score:
-    """The command."""
-    return Score(model, monkeypatch, capsys)
 
 
 def _rows(path: Path, rows: int = ROWS) -> Path:
@@ -204,10 +192,12 @@ main()
 """
 
 
-def test_a_full_disk_is_one_sentence_and_nothing_is_lost(model: Path, score: Score, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(
+    fruit_model: Path, score: Score, tmp_path: Path
+) -> None:
     """What is done is gone on with once there is room."""
     rows, out = _rows(tmp_path / "rows.csv", 5000), tmp_path / "out.csv"
-    command = ["score", str(model), str(rows), str(out), *GIVEN]
+    command = ["score", str(fruit_model), str(rows), str(out), *GIVEN]
     done = subprocess.run(
         [sys.executable, "-c", FULL.format(limit=100_000), *command], capture_output=True, text=True
     )
@@ -222,7 +212,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(model: Path, score: Sco
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
-def test_killed_at_any_time_it_goes_on(model: Path, tmp_path: Path, name: str) -> None:
+def test_killed_at_any_time_it_goes_on(fruit_model: Path, tmp_path: Path, name: str) -> None:
     """A real process, SIGKILL again and again: the output is that of one run."""
     random = np.random.default_rng(3)
     rows = 400_000
@@ -230,7 +220,7 @@ def test_killed_at_any_time_it_goes_on(model: Path, tmp_path: Path, name: str) -
     columns["size"][random.random(rows) < 0.001] = np.nan  # bad
     texts = {"colour": random.choice(["red", "green"], rows), "shape": ["round"] * rows}
     parquet.write_table(pa.table({**columns, **texts}), tmp_path / "rows.parquet", row_group_size=70_001)
-    given = (str(model), str(tmp_path / "rows.parquet"))
+    given = (str(fruit_model), str(tmp_path / "rows.parquet"))
     more = ("--keep", "id", "--batch-rows", "2000")
     with started(tmp_path, "score", *given, "whole-" + name, *more) as one:
         assert one.finish()[0] == 0, one.log
@@ -261,7 +251,7 @@ def test_killed_at_any_time_it_goes_on(model: Path, tmp_path: Path, name: str) -
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_file(model: Path, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_file(fruit_model: Path, tmp_path: Path) -> None:
     """A million rows of twenty columns take less than 600 MB, imports and all."""
     random = np.random.default_rng(0)
     path, rows = tmp_path / "rows.parquet", 2**16
@@ -273,16 +263,16 @@ def test_memory_does_not_grow_with_the_file(model: Path, tmp_path: Path) -> None
     with parquet.ParquetWriter(path, batch.schema) as file:
         for _ in range(16):
             file.write_table(batch)
-    memory, said = peak(tmp_path, str(model), str(path), "out.parquet", "--keep-all")
+    memory, said = peak(tmp_path, str(fruit_model), str(path), "out.parquet", "--keep-all")
     assert memory < 600_000
     assert "1,048,576 rows scored" in said
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_in_one_sentence(model: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_in_one_sentence(fruit_model: Path, tmp_path: Path) -> None:
     """And the same command goes on."""
     rows = write_csv(tmp_path / "rows.csv", fruit(100_000))
-    given = ("score", str(model), str(rows), "out.csv", "--batch-rows", "500")
+    given = ("score", str(fruit_model), str(rows), "out.csv", "--batch-rows", "500")
     with started(tmp_path, *given) as one:
         while not list(tmp_path.glob("out.csv.parts/*.arrow")):
             time.sleep(0.005)
@@ -295,13 +285,13 @@ def test_ctrl_c_ends_it_in_one_sentence(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_registered_model_is_scored_with(model: Path, score: Score, tmp_path: Path) -> None:
+def test_a_registered_model_is_scored_with(fruit_model: Path, score: Score, tmp_path: Path) -> None:
     """By its name and a version or an alias; what is not there is named with its neighbour."""
     from registered import Store
 
     from pipeline.tracking import registry
 
-    store = Store(tmp_path, model)
+    store = Store(tmp_path, fruit_model)
     version = store.register(name="fruit")
     registry.set_alias(store.uri, "fruit", registry.CHAMPION, version)
     rows = write_csv(tmp_path / "rows.csv", fruit(20))
