@@ -17,6 +17,7 @@ from rich.table import Table
 
 from pipeline.config import load_config
 from pipeline.data import Dataset, load
+from pipeline.tracking import links
 from serving.client import Client, Prediction
 
 CONFIG = Path(__file__).parent / "digits.toml"
@@ -147,19 +148,20 @@ def table(data: Dataset, rows: list[int], answer: Prediction) -> Table:
 
 
 def where_to_look(result: dict[str, Any]) -> None:
-    """Print the commands that open the UIs on this run, and those to go on with."""
-    bin_ = BIN.relative_to(Path.cwd()) if BIN.is_relative_to(Path.cwd()) else BIN
+    """Print the command that opens the UIs, where this run is in them, and how to go on."""
+    here = Path.cwd()
+    bin_, config = (path.relative_to(here) if path.is_relative_to(here) else path for path in (BIN, CONFIG))
     experiment, run, flow = (result[key] for key in ("experiment_id", "run_id", "flow_run_id"))
-    model, version = result["model"], result["version"]
+    model = result["model"]
     lines = (
-        "[bold]The six trainings in MLflow[/bold]: curves, metrics, confusion matrices, the model",
-        f"  {bin_}/mlflow ui --port 5000 --backend-store-uri {result['tracking_uri']}",
-        f"  http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run}",
-        f"  http://127.0.0.1:5000/#/models/{model}/versions/{version}",
-        "",
-        "[bold]The run in Prefect[/bold]: its tasks, their logs, the table of trials",
-        f"  {bin_}/prefect server start",
-        f"  http://127.0.0.1:4200/runs/flow-run/{flow}",
+        "[bold]Look at it[/bold] in MLflow and Prefect",
+        f"  {bin_}/ordinal-pipeline ui {config}",
+        "  the six trainings, their curves and metrics, the model:",
+        f"    http://127.0.0.1:5000/{links.run(experiment, run)}",
+        "  the report on the model, with an explorer of what would be decided under other costs:",
+        f"    http://127.0.0.1:5000/{links.report(experiment, run)}",
+        "  the run's tasks, their logs, the verdict:",
+        f"    http://127.0.0.1:4200/runs/flow-run/{flow}",
         "",
         "[bold]Serve it yourself[/bold]",
         f"  {bin_}/ordinal-serving serve models:/{model}@champion",

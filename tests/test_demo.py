@@ -65,15 +65,16 @@ def test_the_demo_ends_with_ten_answers_and_the_commands_to_go_on(demo: str) -> 
     )
     assert lines == list("0123456789")
     assert "digits version 1 is the champion\n" in demo
-    assert re.search(r"mlflow ui --port 5000 --backend-store-uri sqlite:///\S+/mlflow\.db", demo)
-    assert re.search(r"http://127\.0\.0\.1:5000/#/experiments/\d+/runs/[0-9a-f]{32}", demo)
+    assert re.search(r"ordinal-pipeline ui \S+digits\.toml", demo)
+    assert re.search(r"http://127\.0\.0\.1:5000/#/experiments/\d+/runs/[0-9a-f]{32}\?", demo)
+    assert re.search(r"http://127\.0\.0\.1:5000/#/experiments/\d+/runs/[0-9a-f]{32}/artifacts/report", demo)
     assert re.search(r"http://127\.0\.0\.1:4200/runs/flow-run/[0-9a-f-]{36}", demo)
 
 
 def test_six_runs_and_a_champion_are_in_mlflow(demo: str, folder: Path) -> None:
     """The store beside the artifacts holds what the demo says."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    (parent,) = re.findall(r"/experiments/\d+/runs/([0-9a-f]{32})", demo)
+    (parent,) = re.findall(r"/experiments/\d+/runs/([0-9a-f]{32})\?", demo)
     experiment = client.get_run(parent).info.experiment_id
     trials = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
     assert sorted((t.data.params["loss"], t.data.params["seed"]) for t in trials) == [
