@@ -12,6 +12,8 @@ import pytest
 @pytest.mark.parametrize(
     "name",
     [
+        "pipeline.artifact_key",
+        "pipeline.config.fields",
         "pipeline.errors",
         "pipeline.orders",
         "pipeline.topology",

@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from pipeline import candidate, evaluate
+from pipeline.artifact_key import artifact_key
 from pipeline.evaluate import Evaluation
 from pipeline.infra_validation import CHALLENGER
 from pipeline.report import data as data_report
@@ -87,7 +88,9 @@ def describe(
         ]
     )
     run.note(page)
-    create_markdown_artifact(page, key="trials", description=f"Trials of {manifest.name}")
+    create_markdown_artifact(
+        page, key=artifact_key("trials", manifest.name), description=f"Trials of {manifest.name}"
+    )
     return page
 
 

@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from pipeline import candidate, promotion
+from pipeline.artifact_key import artifact_key
 from pipeline.evaluate import Evaluation
 from pipeline.gate import Verdict
 from pipeline.promotion import Golden
@@ -66,7 +67,9 @@ def keep_verdict(verdict: Verdict, version: int, session: Session, run: Run) -> 
     page = verdict.markdown(f"{name} version {version}")
     session.folder.keep_verdict(verdict)
     candidate.keep_verdict(verdict, page, version, session, run)
-    create_markdown_artifact(page, key="verdict", description=f"The gate's verdict on {name}")
+    create_markdown_artifact(
+        page, key=artifact_key("verdict", name), description=f"The gate's verdict on {name}"
+    )
     for check in verdict.checks:
         if check.passed is False:
             log.warning("failed: %s", check.words)

@@ -18,10 +18,10 @@ from prefect.schedules import Cron
 from prefect.server.schemas.schedules import CronSchedule
 from prefect.types.entrypoint import EntrypointType
 
+from pipeline.artifact_key import artifact_key
 from pipeline.config import Config
 from pipeline.errors import InputError, PipelineError, nearest
 from pipeline.schedule.flow import NAME, scheduled
-from pipeline.schedule.flow_runs import verdicts_key
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -145,6 +145,7 @@ def _page(served: Served, settings: Config) -> str:
     """Return what the deployment's page says, in Markdown."""
     changed = "".join(f" `--set {change}`" for change in served.changes)
     experiment = settings.tracking.experiment or settings.name
+    table = artifact_key("verdicts", served.name)
     return "\n".join(
         [
             f"Retrains **{served.name}**; the candidate becomes champion where the gate lets it pass.",
@@ -154,7 +155,7 @@ def _page(served: Served, settings: Config) -> str:
             f"| config | `{served.config}`{changed}, read anew for each run |",
             f"| folder | `{Path.cwd()}` on {socket.gethostname()} |",
             f"| when | `{served.cron}`, {served.timezone} |",
-            f"| verdicts | the message of each run; all of them: artifact `{verdicts_key(served.name)}` |",
+            f"| verdicts | the message of each run; all of them: artifact `{table}` |",
             f"| trials, reports | MLflow, experiment `{experiment}` |",
             f"| champion | MLflow, model `{served.name}`, alias `champion` |",
             "",

@@ -15,6 +15,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from pipeline import environment, notify
+from pipeline.artifact_key import artifact_key
 from pipeline.config import load_config, told_of
 from pipeline.errors import PipelineError
 from pipeline.schedule import flow_runs, held
@@ -63,7 +64,7 @@ def _kept(name: str, state: State[None]) -> State[None]:
         name = deployment.name or name  # which it has also where the config cannot be read
         create_table_artifact(
             table=flow_runs.verdicts(state),
-            key=flow_runs.verdicts_key(name),
+            key=artifact_key("verdicts", name),
             description=f"What came of the last scheduled retrainings of **{name}**, the newest first.",
         )
     except Exception as error:  # noqa: BLE001 - the verdict stands without a table

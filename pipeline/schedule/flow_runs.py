@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -96,11 +95,6 @@ class FlowRuns:
         return self._client.read_flow_runs(
             flow_run_filter=_of(self.deployment, types), sort=sort, limit=limit
         )
-
-
-def verdicts_key(name: str) -> str:
-    """Return what the table of a model is found by in Prefect, which takes small letters and dashes."""
-    return f"verdicts-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
 
 
 def verdicts(state: State[Any]) -> list[dict[str, Any]]:

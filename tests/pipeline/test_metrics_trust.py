@@ -12,6 +12,7 @@ import pytest
 import strategies
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -350,33 +351,41 @@ def test_rows_of_the_reliability_table_add_up(labels: Labels) -> None:
     assert {row["event"] for row in rows} == set(reliability.events(labels))
 
 
+def _events(figure: Figure) -> list[str]:
+    """Titles of the panels of a reliability picture; numbers beside them are smaller."""
+    return [text.get_text() for text in figure.axes[0].texts if text.get_fontsize() == 9]
+
+
 def test_the_picture_has_a_panel_for_each_threshold() -> None:
     """Titled by the event, with both curves in each, also where a name looks like mathematics."""
     labels = Labels(("$^$", "_2", "3", "4"), Topology.of(range(4)))
     p, y = _calibrated(0, rows=200, classes=4)
     figure = reliability.picture(y, _too_sure(p), p, labels, "validation, $^$")
-    assert _panels(figure) == ["≤ $^$", "≤ _2", "≤ 3"]
-    for axes in figure.axes[:3]:
-        curves = metrics.threshold_reliability(y, p, labels.topology)
-        before, after = (line for line in axes.lines if len(line.get_xdata()) > 2)
-        assert list(before.get_xdata()) != list(after.get_xdata())
-        own = curves[figure.axes.index(axes)]
-        np.testing.assert_allclose(after.get_xdata(), own.forecast[own.rows > 0])
-        np.testing.assert_allclose(after.get_ydata(), own.frequency[own.rows > 0])
+    assert _events(figure) == ["≤ $^$", "≤ _2", "≤ 3"]
+    drawn = [one for one in figure.axes[0].collections if isinstance(one, LineCollection)]
+    frames, _, before, after = (one.get_segments() for one in drawn)
+    curves = metrics.threshold_reliability(y, p, labels.topology)
+    assert len(frames) == len(before) == len(after) == len(curves) == 3
+    for frame, first, second, curve in zip(frames, before, after, curves, strict=True):
+        _, corner, right = np.asarray(frame)
+        assert np.asarray(first).tolist() != np.asarray(second).tolist()
+        x, y_ = ((np.asarray(second) - corner) / (right - corner)[0]).T
+        np.testing.assert_allclose(x, curve.forecast[curve.rows > 0])
+        np.testing.assert_allclose(y_, curve.frequency[curve.rows > 0], atol=1e-12)
 
 
 def test_two_labels_have_one_panel() -> None:
     """The least that there can be."""
     labels = Labels(("no", "yes"), Topology.of(range(2)))
     p, y = _calibrated(0, rows=50, classes=2)
-    assert _panels(reliability.picture(y, p, p, labels, "validation")) == ["≤ no"]
+    assert _events(reliability.picture(y, p, p, labels, "validation")) == ["≤ no"]
 
 
-def test_a_hundred_labels_have_twelve_panels() -> None:
+def test_a_hundred_labels_have_twelve_events() -> None:
     """Evenly chosen from the first threshold to the last."""
     labels = Labels(tuple(map(str, range(100))), Topology.of(range(100)))
     p, y = _calibrated(0, rows=50, classes=100)
-    titles = _panels(reliability.picture(y, p, p, labels, "validation"))
+    titles = _events(reliability.picture(y, p, p, labels, "validation"))
     assert len(titles) == 12
     assert (titles[0], titles[-1]) == ("≤ 0", "≤ 98")
     steps = np.diff([int(title.removeprefix("≤ ")) for title in titles])
@@ -388,7 +397,7 @@ def test_the_picture_of_a_ring_shows_half_arcs_alone(classes: int) -> None:
     """Each panel's event holds half of the labels, of an odd number the smaller half."""
     labels = Labels(tuple(map(str, range(classes))), Topology.of(range(classes), period=classes))
     p, y = _calibrated(0, rows=50, classes=classes)
-    titles = _panels(reliability.picture(y, p, p, labels, "validation"))
+    titles = _events(reliability.picture(y, p, p, labels, "validation"))
     assert 1 < len(titles) <= 12
     assert len(set(titles)) == len(titles)
     for title in titles:

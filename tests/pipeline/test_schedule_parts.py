@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from pipeline.__main__ import app
 from pipeline.errors import InputError, PipelineError
-from pipeline.schedule import deployment, flow_runs, held
+from pipeline.schedule import deployment, held
 from pipeline.schedule.server import PrefectServer
 
 
@@ -247,11 +247,6 @@ def _answering(status: int, body: bytes) -> Iterator[int]:
     finally:
         other.shutdown()
         other.server_close()
-
-
-def test_the_key_of_the_verdicts_is_one_that_prefect_takes() -> None:
-    """Small letters, digits and dashes."""
-    assert flow_runs.verdicts_key("Wine_Quality-2") == "verdicts-wine-quality-2"
 
 
 def test_prefect_yaml_deploys_the_flow_that_the_schedule_runs(root: Path) -> None:
