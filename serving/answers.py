@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.wire import ordinal_pb2 as wire
 
+if TYPE_CHECKING:
+    import polars
+
 _SHOWN = 5
+_SHOWN_DECISIONS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +141,20 @@ class Prediction:
         """The name of each row's most probable label."""
         return [self.labels[index] for index in self.probabilities.argmax(axis=1)]
 
+    def to_polars(self) -> polars.DataFrame:
+        """Return a frame with a row for each row; of all that came back, none of what was left out.
+
+        Columns are `p_LABEL` for each label, `expected_value`, `resultant`; for each policy
+        `decision_POLICY`, `expected_cost_POLICY`, `margin_POLICY`, and `action_costs_POLICY` with a number
+        for each action; `lower`, `upper`; `aleatoric`, `epistemic`. Actions and labels are names, as
+        categories (polars.Enum) in their order.
+
+        Raises ImportError where polars is not installed: it comes with `ordinal[polars]`.
+        """
+        from serving.answer_frame import answer_frame
+
+        return answer_frame(self)
+
     def __len__(self) -> int:
         return self.rows
 
@@ -148,8 +166,11 @@ class Prediction:
             )
         )
         shown = f"{rows}{_more(len(self))}" if rows else "no probabilities"
-        parts = [*self.decisions.values(), self.interval, self.uncertainty]
+        decisions = list(self.decisions.values())
+        parts = [*decisions[:_SHOWN_DECISIONS], self.interval, self.uncertainty]
         others = "".join(f", {part!r}" for part in parts if part is not None)
+        if len(decisions) > _SHOWN_DECISIONS:
+            others += f", … {len(decisions) - _SHOWN_DECISIONS} more decisions"
         return f"Prediction({self.model} version {self.version}, {len(self)} rows: {shown}{others})"
 
 

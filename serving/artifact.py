@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from serving.engine import Place
 from serving.errors import ArtifactError, DeviceError
+from serving.gpu import NO_LIMITS, Gpu
 from serving.manifest import KEY, Input, Manifest
 from serving.seal import check_seal
+from serving.session import CPU, CUDA, Device, open_session
+from serving.timing import Timing, measure
 
-__all__ = ["Answer", "Artifact", "ArtifactError", "Device", "DeviceError", "open_session"]
-
-Device = Literal["auto", "cpu", "cuda"]
-
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-_NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  # Linux, WSL2
-
-MOST_ROWS = 1024
-"""Rows of one run: larger ones are hardly faster, and memory must not grow with a batch."""
+__all__ = ["CPU", "CUDA", "Answer", "Artifact", "ArtifactError", "Device", "DeviceError", "open_session"]
 
 _ONNX_TYPE = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "string": "tensor(string)"}
 
@@ -69,27 +66,63 @@ _OUTPUT_TYPE = {
 class Artifact:
     """A sealed ONNX file that may be served, on a device.
 
-    `manifest` describes it, `provider` is the onnxruntime execution provider in use, `digest` its seal.
+    `manifest` describes it, `digest` is its seal, `cost` `(1, 1, K, A)` and `coverage` `(1,)` are its
+    defaults, and `timing` is known once it is warm.
     """
 
-    def __init__(self, path: Path | str, device: Device = "auto") -> None:
+    def __init__(self, path: Path | str, device: Device = "auto", gpu: Gpu = NO_LIMITS) -> None:
         """Load and check the file.
 
+        With `device="auto"`, where there is a GPU that can be used, it takes what is faster.
+
         Raises ArtifactError where the file may not be served, and DeviceError where `device` is
-        `"cuda"` and onnxruntime cannot use it.
+        `"cuda"` and onnxruntime cannot use it, or not in the way that `gpu` says.
         """
         self.path = Path(path)
         self.digest = check_seal(self.path)
-        self._session = open_session(self.path, device)
-        self.provider: str = self._session.get_providers()[0]
-        described = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        place = Place(self.path, device, gpu)
+        session = place.session()
+        described = session.get_modelmeta().custom_metadata_map.get(KEY)
         if described is None:
             raise ArtifactError(f"{self.path}: no manifest: metadata_props has no {KEY!r}")
         self.manifest = Manifest.from_json(described, origin=str(self.path))
         cyclic = self.manifest.topology.kind == "cyclic"
         self._outputs = [name for name in Answer._fields if cyclic or name != "resultant"]
-        self._check_graph()
+        self.cost = np.array([[self.manifest.profiles[self.manifest.default_profile].cost]], np.float32)
+        self.coverage = np.array([self.manifest.interval.coverage], np.float32)
+        self.timing: Timing | None = None
+        self.strikes = 0.0  # runs that took far longer than `timing` says, lately
+        self._check_graph(session)
+        numbers = sum(math.prod(spec.shape) for spec in self.manifest.inputs) * self.manifest.passes
+        self._engine = place.engine(session, self._outputs, numbers)
+        del session
         self._probe()
+        self._engine = place.settled(self._engine, self._outputs, numbers, self.seen)
+        self._run, self._most_rows = self._engine.run, self._engine.most_rows  # each request asks for them
+
+    @property
+    def provider(self) -> str:
+        """The execution provider of onnxruntime in use."""
+        return self._engine.provider
+
+    @property
+    def choice(self) -> str:
+        """Why it is on this device, where there was a choice; else nothing."""
+        return self._engine.choice
+
+    def warm(self, most_rows: int) -> Timing:
+        """Run the sizes of batches that will come, on what was seen in training; return and keep `timing`.
+
+        Raises ArtifactError where a run fails.
+        """
+        most_rows = min(most_rows, self._most_rows)
+        try:
+            if self._engine.graphs:
+                self._engine.graphs.record(most_rows, self.seen)
+            self.timing = measure(lambda rows: functools.partial(self.run, self.seen(rows)), most_rows)
+        except Exception as error:  # onnxruntime raises bare classes of its own for each failure
+            raise ArtifactError(f"{self.path}: a run to warm up fails: {str(error).strip()}") from error
+        return self.timing
 
     def run(
         self,
@@ -107,19 +140,21 @@ class Artifact:
             coverage: `(1 or batch,)`, of the interval, in (0, 1). Left out, `manifest.interval.coverage`.
         """
         batch = len(next(iter(rows.values())))
-        if batch > MOST_ROWS:
-            return _whole(
-                [self.run(*_part(start, rows, cost, coverage)) for start in range(0, batch, MOST_ROWS)]
-            )
+        if batch > self._most_rows:
+            parts = _parts(batch, self._most_rows)
+            answers = [self.run(*_part(part, rows, cost, coverage)) for part in parts]
+            again = len(parts) * len(answers[0].decision) - batch
+            return _whole([*answers[:-1], answers[-1].of(slice(again, None))])
         feed = dict(rows)
-        if cost is not None:
+        # The graph has its own defaults, which need not be copied for each run.
+        if cost is not None and cost is not self.cost:
             feed["cost"] = cost
-        if coverage is not None:
+        if coverage is not None and coverage is not self.coverage:
             feed["coverage"] = coverage
-        return Answer(*self._session.run(self._outputs, feed))
+        return Answer(*self._run(self._outputs, feed))
 
-    def _check_graph(self) -> None:
-        inputs = {node.name: node for node in self._session.get_inputs()}
+    def _check_graph(self, session: ort.InferenceSession) -> None:
+        inputs = {node.name: node for node in session.get_inputs()}
         described = [spec.name for spec in self.manifest.inputs]
         if sorted(inputs) != sorted(described):
             raise ArtifactError(
@@ -128,13 +163,13 @@ class Artifact:
         for spec in self.manifest.inputs:
             self._check_tensor("input", inputs[spec.name], _ONNX_TYPE[spec.dtype], ["batch", *spec.shape])
         count = len(self.manifest.labels)
-        outputs = {output.name: output for output in self._session.get_outputs()}
+        outputs = {output.name: output for output in session.get_outputs()}
         if "probabilities" in outputs and outputs["probabilities"].shape[1:] != [count]:
             raise ArtifactError(
                 f"{self.path}: its manifest names {count} labels, "
                 f"the graph's probabilities are {outputs['probabilities'].shape}"
             )
-        optional = {i.name: i for i in self._session.get_overridable_initializers()}
+        optional = {i.name: i for i in session.get_overridable_initializers()}
         optional_shapes: dict[str, list[int | str]] = {
             "cost": ["cost_rows", "policies", count, "actions"],
             "coverage": ["coverage_rows"],
@@ -166,10 +201,9 @@ class Artifact:
             )
 
     def _probe(self) -> None:
-        """Run one row of what was seen in training; also warms the session up."""
-        row: dict[str, NDArray[np.generic]] = {s.name: _seen_row(s) for s in self.manifest.inputs}
+        """Run one row of what was seen in training."""
         try:
-            probabilities = self.run(row).probabilities
+            probabilities = self._engine.run(self._outputs, self.seen(1))[0]
         except Exception as error:  # onnxruntime raises bare classes of its own for each failure
             raise ArtifactError(f"{self.path}: a first run fails: {str(error).strip()}") from error
         if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-4):
@@ -178,15 +212,25 @@ class Artifact:
                 f"got {probabilities[0].tolist()}"
             )
 
+    def seen(self, rows: int) -> dict[str, NDArray[np.generic]]:
+        """Return rows such as were seen in training, all alike."""
+        return {spec.name: np.repeat(_seen_row(spec), rows, axis=0) for spec in self.manifest.inputs}
+
+
+def _parts(batch: int, most: int) -> list[slice]:
+    """Return parts of one size, for a GPU plans convolutions anew for another; the last two may overlap."""
+    size = math.ceil(batch / math.ceil(batch / most))
+    starts = [min(start, batch - size) for start in range(0, batch, size)]
+    return [slice(start, start + size) for start in starts]
+
 
 def _part(
-    start: int,
+    part: slice,
     rows: Mapping[str, NDArray[np.generic]],
     cost: NDArray[np.float32] | None,
     coverage: NDArray[np.float32] | None,
 ) -> tuple[dict[str, NDArray[np.generic]], NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    """Return `MOST_ROWS` rows from `start` on, with what belongs to them."""
-    part = slice(start, start + MOST_ROWS)
+    """Return some of the rows, with what belongs to them."""
     return (
         {name: array[part] for name, array in rows.items()},
         cost if cost is None or len(cost) == 1 else cost[part],
@@ -207,40 +251,5 @@ def _seen_row(spec: Input) -> NDArray[np.generic]:
     return np.broadcast_to(middle, spec.shape).astype(spec.dtype)[np.newaxis]
 
 
-def open_session(path: Path, device: Device) -> ort.InferenceSession:
-    """Return a session of an ONNX file, set up as every artifact's is.
-
-    Raises ArtifactError where onnxruntime cannot load it, DeviceError where it cannot use the device.
-    """
-    visible = any(Path(node).exists() for node in _NVIDIA_DEVICES)
-    if device == "cuda":
-        if CUDA not in ort.get_available_providers():
-            raise DeviceError(
-                "device 'cuda' was asked for, but this onnxruntime has no CUDA provider: "
-                "install onnxruntime-gpu, and not onnxruntime beside it"
-            )
-        if not visible:
-            raise DeviceError(
-                f"device 'cuda' was asked for, but no NVIDIA device is visible to this process "
-                f"(none of {', '.join(_NVIDIA_DEVICES)}); use --device cpu or auto"
-            )
-    providers: list[str | tuple[str, dict[str, str]]] = [CPU]
-    if device == "cuda" or (device == "auto" and visible and CUDA in ort.get_available_providers()):
-        ort.preload_dlls()
-        providers.insert(0, (CUDA, {"use_tf32": "0"}))
-    options = ort.SessionOptions()
-    # Small models are fastest on one thread, and spinning would burn a core between requests.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime raises bare classes of its own for each failure
-        raise ArtifactError(f"{path}: onnxruntime cannot load it: {error}") from error
-    if device == "cuda" and session.get_providers()[0] != CUDA:
-        raise DeviceError(
-            f"device 'cuda' was asked for, but onnxruntime fell back to {session.get_providers()[0]}: "
-            "its CUDA 13 and cuDNN 9 libraries do not load; install ordinal[serve-gpu]"
-        )
-    return session
+def _ms(seconds: Sequence[float]) -> str:
+    return " and ".join(f"{1000 * each:.2f} ms" for each in seconds)

@@ -1,257 +1,348 @@
-"""Requests that wait together are answered together, by one run of the graph.
+"""How a request is answered: at once, or by a thread, maybe together with others that wait.
 
-Nothing waits for company: whoever is free takes all that has queued up meanwhile. Requests with costs and
-coverages of their own share a run where the shapes of their cost arrays agree.
+A run that takes no longer than handing it to a thread would is done at once, on the caller's thread, the
+event loop. Others wait in a bounded queue, of each model its own and fair between callers. A thread that is
+free takes the next request, and those that wait with it where one run of all is cheaper than a run of each.
+What `serving.timing` measured when the model was loaded decides both.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from serving.artifact import CPU, Artifact
+from serving.errors import DeadlineExceeded, Exhausted, OrdinalError
+from serving.fairness import FairQueue
+from serving.question import Question, joined, parted
+from serving.settings import Batch as Mode
+from serving.telemetry import Telemetry
+from serving.timing import AT_ONCE
+from serving.waiting import Batch, Caller, Waiting, Work
 
-from serving.artifact import Answer, Artifact
-from serving.errors import OrdinalError
-from serving.rows import Rows
-
-_MOST_TAKEN = 64  # requests
-_MOST_BYTES = 2**18  # of requests that are taken together; large ones are better spread over threads
-_MOST_NUMBERS = 2**21  # costs and expected costs of requests that are taken together, 8 MiB
+_SMALL = 2**16  # bytes of a request that is read on the event loop; larger ones are read on a thread
+_FEW = 2**14  # costs and expected costs of a request that is answered at once
+_SLOW = 10 * AT_ONCE  # seconds: a run at once that takes so long shows that the measurement says little
+_STRIKES = 3  # such runs, of some hundred
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What a request asks of the graph; `cost` and `coverage` as for `Artifact.run`, always given."""
-
-    artifact: Artifact
-    rows: Rows
-    cost: NDArray[np.float32]
-    coverage: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.rows.values())))
-
-    @property
-    def shape(self) -> Hashable:
-        """What questions must have in common to share a run."""
-        return id(self.artifact), self.cost.shape[1:]
-
-    @property
-    def numbers(self) -> int:
-        """Costs that it has, once repeated for each row, and expected costs that it asks for."""
-        return len(self) * int(self.cost[0].size + self.cost[0, :, 0].size)
-
-
-class Work(Protocol):
-    """A request on its way to a reply."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the request."""
-        ...
-
-    def question(self) -> Question:
-        """Return what it asks; called on a thread, and before all else."""
-        ...
-
-    def reply(self, answer: Answer) -> bytes:
-        """Return the reply."""
-        ...
-
-    def failure(self, error: Exception) -> Exception:
-        """Return what the caller is told where one of the others, or the run, has raised `error`."""
-        ...
-
-
-def joined(questions: Sequence[Question]) -> Question:
-    """Return one question about the rows of all, which agree in `shape`.
-
-    Costs and coverages are repeated for each row, unless all questions have the same object.
-    """
-    if len(questions) == 1:
-        return questions[0]
-    first = questions[0]
-    return Question(
-        first.artifact,
-        {name: np.concatenate([one.rows[name] for one in questions]) for name in first.rows},
-        _by_row([one.cost for one in questions], [len(one) for one in questions]),
-        _by_row([one.coverage for one in questions], [len(one) for one in questions]),
-    )
-
-
-def parted(answer: Answer, sizes: Iterable[int]) -> Iterator[Answer]:
-    """Yield the parts of an answer, of so many rows each."""
-    start = 0
-    for size in sizes:
-        yield answer.of(slice(start, start + size))
-        start += size
-
-
 class Batching:
-    """Threads that answer requests, and the queue before them."""
+    """Threads that run graphs, and the queues before them."""
 
-    def __init__(self, threads: int, most_rows: int) -> None:
-        """Run up to `threads` graphs at once, each on at most `most_rows` rows of several requests."""
+    def __init__(
+        self,
+        threads: int,
+        telemetry: Telemetry,
+        *,
+        batch: Mode = "auto",
+        most_rows: int = 512,
+        delay: float = 0.0,
+        most_waiting: int = 256,
+        most_bytes: int = 2**28,
+    ) -> None:
+        """Make the queues.
+
+        Args:
+            threads: That run graphs.
+            telemetry: Where runs and refusals are counted.
+            batch: Whether requests share runs: `auto`, where that pays; `on` also queues the cheapest.
+            most_rows: Of a run of several requests.
+            delay: Seconds from a request's arrival that a run which is not full waits for others.
+            most_waiting: Requests that may wait for each model.
+            most_bytes: Of all requests that are not answered yet.
+        """
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        # Of its own, since the others are busy for as long as anything is queued.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._unread = 0
+        self._idle = threads
+        self._telemetry = telemetry
+        self._batch = batch
         self._most_rows = most_rows
-        self._waiting: deque[_Waiting] = deque()
-        self._taking = threading.Lock()
-        self._accepted: set[Future[bytes]] = set()
+        self._delay = delay
+        self._most_waiting = most_waiting
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._changed = threading.Condition()  # of what follows
+        self._queues: OrderedDict[Artifact, FairQueue[Waiting]] = OrderedDict()  # the first is the next
+        self._gathering: set[Artifact] = set()  # for which a thread waits for more requests
+        self._accepted: set[Waiting] = set()
 
-    def submit(self, work: Work) -> Future[bytes]:
-        """Queue a request; the future has its reply, or its `failure`."""
-        future = self._accept(Future())
-        self._waiting.append(_Waiting(work, future))
-        # As many tokens as requests; a thread whose request was taken along by another finds none.
-        self._executor.submit(self._work)
-        return future
+    def submit(self, work: Work, caller: Caller) -> bytes | Future[bytes]:
+        """Answer a request: with its reply, or a future that will have it or its `failure`.
 
-    def call(self, function: Callable[[], bytes]) -> Future[bytes]:
-        """Call a function on a thread, without the queue."""
-        return self._accept(self._executor.submit(function))
+        Raises its `failure` where it is refused at once: Exhausted where too much waits already.
+        """
+        try:
+            if work.size > _SMALL:
+                return self._read_on_thread(work, caller)
+            reading = time.perf_counter()
+            question = work.question()
+            if self._at_once(question):
+                return self._answer_at_once(work, question, caller, reading)
+            waiting = self._accept(work, caller)
+            waiting.came = waiting.reading = reading
+            try:
+                self._enqueue(waiting, question)
+            except Exhausted:
+                self._leave(waiting)
+                raise
+            return waiting.future
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
+            told = _told(work, error)
+        try:
+            raise told
+        finally:
+            del told  # else this frame and the error hold each other, and the request
 
     def abandon(self) -> int:
         """Forget what waits; return how many requests go on, since onnxruntime cannot be interrupted."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        return sum(not future.cancel() and not future.done() for future in tuple(self._accepted))
+        for executor in (self._reader, self._executor):
+            executor.shutdown(wait=False, cancel_futures=True)
+        with self._changed:
+            self._queues.clear()
+            accepted = tuple(self._accepted)
+        return sum(not one.future.cancel() and not one.future.done() for one in accepted)
 
-    def _accept(self, future: Future[bytes]) -> Future[bytes]:
-        self._accepted.add(future)
-        future.add_done_callback(self._accepted.discard)
-        return future
+    def _at_once(self, question: Question) -> bool:
+        artifact = question.artifact
+        timing = artifact.timing
+        return (
+            timing is not None
+            and len(question) <= timing.at_once
+            and self._batch != "on"
+            and artifact.provider == CPU  # a GPU is waited for
+            and (question.cost is artifact.cost or question.numbers + question.cost.size <= _FEW)
+        )
+
+    def _answer_at_once(self, work: Work, question: Question, caller: Caller, reading: float) -> bytes:
+        read = time.perf_counter()
+        left = caller.time_remaining()
+        if left is not None and left <= 0:  # it has waited in gRPC's own queue
+            self._telemetry.refused(question.model, "expired")
+            raise DeadlineExceeded("the deadline passed while the request waited")
+        began = time.thread_time()  # of this thread's own work, however busy the machine is
+        answer = question.answer()
+        seconds = time.thread_time() - began
+        ran = time.perf_counter()
+        artifact = question.artifact
+        if seconds > _SLOW:
+            artifact.strikes += 1
+        elif artifact.strikes:
+            artifact.strikes = max(artifact.strikes - 0.01, 0.0)
+        if artifact.strikes >= _STRIKES:  # it depends on more than the number of rows
+            logger.info("%s: a run took %.1f ms: it has threads from now on", artifact.path, seconds * 1e3)
+            artifact.timing = None
+        reply = work.reply(answer)
+        counts, trace = question.counts, self._telemetry.trace
+        if counts is not None:
+            replied = time.perf_counter()
+            counts.at_once(len(question), read - reading, ran - read, replied - ran)
+            if trace is not None:
+                stages = (("read", reading, read), ("run", read, ran), ("reply", ran, replied))
+                trace.answered(question, 1, stages)
+        return reply
+
+    def _accept(self, work: Work, caller: Caller) -> Waiting:
+        if self._bytes and self._bytes + work.size > self._most_bytes:
+            self._telemetry.refused("", "queue_full")
+            raise Exhausted(
+                f"requests of {self._bytes} bytes wait already, this one has {work.size}; "
+                f"there is room for {self._most_bytes}",
+                retry_after=1.0,
+            )
+        waiting = Waiting(work, caller)
+        waiting.trace = self._telemetry.trace
+        with self._changed:
+            self._bytes += work.size
+            self._accepted.add(waiting)
+        return waiting
+
+    def _leave(self, waiting: Waiting) -> None:
+        """Forget a request that has its answer; calling this twice does no harm."""
+        with self._changed:
+            if waiting in self._accepted:
+                self._accepted.remove(waiting)
+                self._bytes -= waiting.work.size
+
+    def _read_on_thread(self, work: Work, caller: Caller) -> Future[bytes]:
+        if self._unread >= self._most_waiting:
+            self._telemetry.refused("", "queue_full")
+            raise Exhausted(
+                f"{self._unread} large requests wait to be read already, as many as may", retry_after=0.1
+            )
+        waiting = self._accept(work, caller)
+        with self._changed:
+            self._unread += 1
+        self._reader.submit(self._read, waiting)
+        return waiting.future
+
+    def _read(self, waiting: Waiting) -> None:
+        """Read a large request and queue it."""
+        with self._changed:
+            self._unread -= 1
+        if waiting.future.cancelled():
+            self._telemetry.refused("", "cancelled")
+            self._leave(waiting)
+            return
+        try:
+            if waiting.expired():
+                self._telemetry.refused("", "expired")
+                raise DeadlineExceeded("the deadline passed while the request waited")
+            waiting.reading = time.perf_counter()
+            self._enqueue(waiting, waiting.work.question())
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+            self._fail(waiting, error)
+
+    def _enqueue(self, waiting: Waiting, question: Question) -> None:
+        waiting.question = question
+        waiting.read = time.perf_counter()
+        artifact, model = question.artifact, question.model
+        with self._changed:
+            queue = self._queues.setdefault(artifact, FairQueue())
+            length = len(queue)
+            # What streams send ahead takes half of the room at most, so that there is some for others.
+            full = length >= self._most_waiting // (2 if queue.has(waiting.flow) else 1)
+            if not full:
+                queue.put(waiting.flow, waiting)
+                if question.counts is not None:
+                    question.counts.queued += 1
+                if artifact in self._gathering:
+                    self._changed.notify_all()
+                else:
+                    self._start_thread()
+        if full:
+            self._telemetry.refused(model, "queue_full")
+            each = artifact.timing.first if artifact.timing is not None else 0.01
+            raise Exhausted(
+                f"{length} requests wait for model {model!r} already, as many as may",
+                retry_after=min(max(length * each / 2, 0.01), 5.0),
+            )
 
     def _work(self) -> None:
-        taken = self._take()
+        """Answer what waits until nothing does."""
+        while taken := self._take():
+            try:
+                self._run(taken)
+            except Exception:  # nobody shall wait for ever, whatever is wrong with this code
+                logger.exception("requests were left without an answer")
+                for one in taken:
+                    if not one.future.done():
+                        one.future.set_exception(
+                            OrdinalError("internal error; the service's log tells more")
+                        )
+            finally:
+                for one in taken:
+                    self._leave(one)
+            del taken
+
+    def _take(self) -> list[Waiting]:
+        """Return requests that one run answers; none where none wait, and this thread is idle then."""
+        with self._changed:
+            while (artifact := self._next()) is not None:
+                queue = self._queues.pop(artifact)
+                batch = Batch(queue.get(), self._most_rows)
+                if self._together(artifact):
+                    batch.extend(queue)
+                    if self._delay and not queue:
+                        queue = self._gather(batch, artifact)
+                if queue:
+                    self._queues[artifact] = queue  # at the end: other models are next
+                for one in batch.taken:
+                    if (counts := one.asked.counts) is not None:
+                        counts.queued -= 1
+                wanted = [one for one in batch.taken if self._wanted(one)]
+                if wanted:
+                    self._start_thread()
+                    return wanted
+            self._idle += 1
+            return []
+
+    def _next(self) -> Artifact | None:
+        """Return whose requests are next; those that a thread waits for are left to that one."""
+        return next((one for one in self._queues if one not in self._gathering), None)
+
+    def _start_thread(self) -> None:
+        """Let an idle thread look at what waits, if there are both."""
+        if self._idle and self._next() is not None:
+            self._idle -= 1
+            self._executor.submit(self._work)
+
+    def _together(self, artifact: Artifact) -> bool:
+        match self._batch:
+            case "on":
+                return True
+            case "off":
+                return False
+            case _:
+                return artifact.timing is not None and artifact.timing.pays_together
+
+    def _gather(self, batch: Batch, artifact: Artifact) -> FairQueue[Waiting]:
+        """Wait for more that fits, as long as it may; return the queue of what does not fit."""
+        end = batch.taken[0].arrived + self._delay
+        queue = FairQueue[Waiting]()
+        self._gathering.add(artifact)
+        while not queue and not batch.full and (left := end - time.monotonic()) > 0:
+            self._changed.wait(left)
+            queue = self._queues.pop(artifact, queue)
+            batch.extend(queue)
+        self._gathering.remove(artifact)
+        return queue
+
+    def _wanted(self, waiting: Waiting) -> bool:
+        """Tell whether anybody waits for a request; its future is running then."""
+        reason = ""
+        if not waiting.future.set_running_or_notify_cancel():
+            reason = "cancelled"
+        elif waiting.expired():
+            reason = "expired"
+            self._fail(waiting, DeadlineExceeded("the deadline passed while the request waited"))
+        if reason:
+            self._telemetry.refused(waiting.asked.model, reason)
+            self._leave(waiting)
+        return not reason
+
+    def _run(self, batch: Sequence[Waiting]) -> None:
+        """Answer requests by one run; where that fails, each by its own, so that none harms another."""
+        began = time.perf_counter()
         try:
-            self._answer_all(taken)
-        except Exception:  # nobody shall wait for ever, whatever is wrong with this code
-            logger.exception("requests were left without an answer")
-            for one in taken:
-                if not one.future.done():
-                    one.future.set_exception(OrdinalError("internal error; the service's log tells more"))
-
-    def _answer_all(self, taken: Sequence[_Waiting]) -> None:
-        groups: dict[Hashable, list[_Asked]] = {}
-        numbers = 0
-        for one in taken:
-            asked = one.asked()
-            if asked is None:
-                continue
-            groups.setdefault(asked.question.shape, []).append(asked)
-            numbers += asked.question.numbers
-            if numbers > _MOST_NUMBERS:  # a small request may ask for much: it is answered before the next
-                self._answer(groups)
-                groups, numbers = {}, 0
-        self._answer(groups)
-
-    def _take(self) -> list[_Waiting]:
-        """Return what waits, up to a limit; at least one request where any does."""
-        taken: list[_Waiting] = []
-        size = 0
-        with self._taking:
-            while self._waiting and len(taken) < (_MOST_TAKEN if self._most_rows > 1 else 1):
-                size += self._waiting[0].work.size
-                if taken and size > _MOST_BYTES:
-                    break
-                taken.append(self._waiting.popleft())
-        return taken
-
-    def _answer(self, groups: Mapping[Hashable, Sequence[_Asked]]) -> None:
-        """Answer the requests of each group together, as far as the limit on rows allows."""
-        for alike in groups.values():
-            batch: list[_Asked] = []
-            rows = 0
-            for one in alike:
-                rows += len(one.question)
-                if batch and rows > self._most_rows:
-                    _answer(batch)
-                    batch, rows = [], len(one.question)
-                batch.append(one)
-            _answer(batch)
-
-
-@dataclass(frozen=True, eq=False)
-class _Waiting:
-    """A request in the queue."""
-
-    work: Work
-    future: Future[bytes]
-
-    def asked(self) -> _Asked | None:
-        """Return it with its question; None where nobody waits any more, or where it has none."""
-        if self.future.cancelled():
-            return None
-        try:
-            return _Asked(self, self.work.question())
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
-            if self.future.set_running_or_notify_cancel():
-                self.fail(error)
-            return None
-
-    def reply(self, answer: Answer) -> None:
-        """Give the reply to whoever waits."""
-        try:
-            self.future.set_result(self.work.reply(answer))
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
-            self.fail(error)
-
-    def fail(self, error: Exception) -> None:
-        """Tell whoever waits."""
-        told = self.work.failure(error)
-        # The frames of its traceback hold the request and this future, which would hold it in turn.
-        told.__cause__ = told.__context__ = None
-        self.future.set_exception(told.with_traceback(None))
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """A request and its question."""
-
-    request: _Waiting
-    question: Question
-
-
-def _answer(batch: Sequence[_Asked]) -> None:
-    """Answer requests by one run, but those that nobody waits for any more."""
-    wanted = [one for one in batch if one.request.future.set_running_or_notify_cancel()]
-    if wanted:
-        _run(wanted)
-
-
-def _run(batch: Sequence[_Asked]) -> None:
-    """Answer requests by one run; where that fails, each by its own, so that none harms another."""
-    try:
-        question = joined([one.question for one in batch])
-        answer = question.artifact.run(question.rows, question.cost, question.coverage)
-        parts = list(parted(answer, [len(one.question) for one in batch]))
-    except Exception as error:  # noqa: BLE001 - onnxruntime raises bare classes of its own
-        if len(batch) == 1:
-            batch[0].request.fail(error)
+            question = joined([one.asked for one in batch])
+            answer = question.answer()
+            parts = list(parted(answer, [len(one.asked) for one in batch]))
+        except Exception as error:  # noqa: BLE001 - onnxruntime raises bare classes of its own
+            if len(batch) == 1:
+                self._fail(batch[0], error)
+                return
+            logger.warning("a run of %d requests failed; each gets its own: %s", len(batch), error)
+            for one in batch:
+                self._run([one])
             return
-        logger.warning("a run of %d requests together failed; each gets its own: %s", len(batch), error)
-        for one in batch:
-            _run([one])
-        return
-    for one, part in zip(batch, parts, strict=True):
-        one.request.reply(part)
+        ran = time.perf_counter()
+        if question.counts is not None:
+            question.counts.ran(len(batch), len(question))
+        for one, part in zip(batch, parts, strict=True):
+            try:
+                reply = one.work.reply(part)
+                one.ran(began, ran, len(batch))
+                one.future.set_result(reply)
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+                self._fail(one, error)
+
+    def _fail(self, waiting: Waiting, error: Exception) -> None:
+        """Tell whoever waits."""
+        if waiting.future.running() or waiting.future.set_running_or_notify_cancel():
+            waiting.future.set_exception(_told(waiting.work, error))
+        self._leave(waiting)
 
 
-def _by_row(arrays: Sequence[NDArray[np.float32]], sizes: Sequence[int]) -> NDArray[np.float32]:
-    first = arrays[0]
-    if len(first) == 1 and all(array is first for array in arrays):
-        return first
-    return np.concatenate(
-        [
-            np.broadcast_to(array, (size, *array.shape[1:]))
-            for array, size in zip(arrays, sizes, strict=True)
-        ]
-    )
+def _told(work: Work, error: Exception) -> Exception:
+    told = work.failure(error)
+    # The frames of its traceback hold the request and its future, which would hold it in turn.
+    told.__cause__ = told.__context__ = None
+    return told.with_traceback(None)

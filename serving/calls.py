@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
+import math
 import secrets
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from serving.errors import InvalidRequest, OrdinalError
+from serving.errors import DeadlineExceeded, Exhausted, InvalidRequest, OrdinalError
 from serving.quote import quoted
+from serving.unsent import LARGE, Unsent
+
+if TYPE_CHECKING:
+    from serving.tallies import Version
+    from serving.traces import Trace, Tracer
 
 # Details travel in HTTP/2 headers, of which gRPC accepts 8 KiB; escaping may triple a message.
 _LONGEST_MESSAGE = 1000
-# What is read of a stream before the reply to the first of it is sent:
-_AHEAD = 64  # messages
-_AHEAD_BYTES = 2**23
+
+OK = grpc.StatusCode.OK.name
+CANCELLED = grpc.StatusCode.CANCELLED.name
 
 logger = logging.getLogger(__name__)
 
-Start = Callable[[bytes], Future[bytes]]
-"""Begins to answer a request; raises OrdinalError where it is refused at once, as its future may do."""
-
-_Context = grpc.aio.ServicerContext[bytes, bytes]
+Context = grpc.aio.ServicerContext[bytes, bytes]
 _Request = TypeVar("_Request", bound=Message)
+
+Start = Callable[[bytes, Context], "bytes | Future[bytes]"]
+"""Answers a request, now or later; raises OrdinalError where it is refused, at once or by its future."""
+
+
+class Counted(Protocol):
+    """Where the calls of a method are counted, and traced if there is a `tracer`.
+
+    `under_way` are those that are not answered yet.
+    """
+
+    method: str
+    under_way: int
+    tracer: Tracer | None
+
+    def done(self, code: str, seconds: float) -> None:
+        """Count a call that ended so, after so long."""
+        ...
 
 
 def parsed(kind: type[_Request], received: bytes) -> _Request:
@@ -42,126 +63,100 @@ def parsed(kind: type[_Request], received: bytes) -> _Request:
         ) from error
 
 
-def failure(method: str, request_id: str, error: Exception) -> OrdinalError:
-    """Return what the caller is told of an error, and log it.
+def failure(
+    method: str,
+    request_id: str,
+    error: Exception,
+    version: Version | None = None,
+    trace: Trace | None = None,
+) -> OrdinalError:
+    """Return what the caller is told of an error, and log it with what is known of its request.
 
     Of a fault of ours that is a number, under which the log has what happened.
     """
+    if isinstance(error, (Exhausted, DeadlineExceeded)):
+        return error  # counted; a line for each would be one more load
+    more = {
+        "method": method,
+        "request_id": quoted(request_id) if request_id else "",
+        "code": status_of(error).name,
+        "model": "" if version is None else version.model,
+        "version": "" if version is None else version.version,
+        "trace_id": "" if trace is None else trace.id,
+    }
     if isinstance(error, OrdinalError):
-        logger.info("%s refused, request id %s: %s", method, quoted(request_id), _cut(str(error)))
+        text = "%s refused, request id %s: %s"
+        logger.info(text, method, quoted(request_id), _cut(str(error)), extra=more)
         return error
-    number = secrets.token_hex(6)
-    logger.error("%s failed, request id %s: error %s", method, quoted(request_id), number, exc_info=error)
+    more["error"] = number = secrets.token_hex(6)
+    text = "%s failed, request id %s: error %s"
+    logger.error(text, method, quoted(request_id), number, exc_info=error, extra=more)
     return OrdinalError(f"internal error {number}; the service's log tells more")
 
 
-def unary(start: Start) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """Return the handler of a method with one request and one reply."""
+def unary(
+    start: Start, counted: Counted, unsent: Unsent | None = None
+) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """Return the handler of a method with one request and one reply; large ones are counted."""
 
-    async def handle(received: bytes, context: _Context) -> bytes:
+    async def handle(received: bytes, context: Context) -> bytes:
+        began = time.perf_counter()
+        code = CANCELLED
+        counted.under_way += 1
+        trace = None if counted.tracer is None else counted.tracer.begin(context, counted.method)
         try:
-            reply = asyncio.wrap_future(start(received))
+            reply = start(received, context)
             del received  # what gRPC keeps of a refused call is this frame, until the collector comes by
-            return await reply
-        except OrdinalError as error:
-            await _refuse(context, error)
+            if not isinstance(reply, bytes):
+                reply = await asyncio.wrap_future(reply)
+            if unsent is not None and len(reply) > LARGE and (refusal := unsent.hold(len(reply), context)):
+                del reply
+                raise refusal
+            code = OK
+            return reply
+        except Exception as error:  # noqa: BLE001 - gRPC would answer UNKNOWN, with the error's text
+            code = status_of(error).name
+            await refuse(context, error)
+        finally:
+            counted.under_way -= 1
+            counted.done(code, time.perf_counter() - began)
+            if trace is not None:
+                trace.end(code)
 
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def streamed(start: Start, closed: asyncio.Event) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """Return the handler of a method with many requests on a stream, answered in order.
-
-    Requests are begun as they come, up to a limit ahead of the replies. The first one that is refused
-    ends the stream. Once `closed` is set no more are read, and those that were are answered.
-    """
-
-    async def handle(received: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
-        ahead = _Ahead()
-        reading = asyncio.create_task(_read(received, start, ahead))
-        closing = asyncio.create_task(closed.wait())
-        closing.add_done_callback(lambda _: reading.cancel())
-        try:
-            for number in itertools.count():
-                begun = await ahead.begun.get()
-                if begun is None:
-                    break
-                reply, size = begun
-                try:
-                    yield await reply
-                except OrdinalError as error:
-                    await _refuse(context, error, f"message {number} of the stream: ")
-                ahead.leave(size)
-            if closed.is_set():
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is shutting down")
-            await reading
-        finally:
-            reading.cancel()
-            closing.cancel()
-            ahead.cancel()
-
-    return grpc.stream_stream_rpc_method_handler(handle)
+def status_of(error: Exception) -> grpc.StatusCode:
+    """Return the status that a call ends with which has raised this."""
+    return error.status if isinstance(error, OrdinalError) else OrdinalError.status
 
 
-class _Ahead:
-    """The requests of a stream that are begun and whose replies are not sent yet."""
-
-    def __init__(self) -> None:
-        self.begun: asyncio.Queue[tuple[asyncio.Future[bytes], int] | None] = asyncio.Queue()
-        self._count = self._bytes = 0
-        self._changed = asyncio.Event()
-
-    async def enter(self, size: int) -> None:
-        """Wait until there is room for a request of so many bytes; one alone always has room."""
-        while self._count and (self._count >= _AHEAD or self._bytes + size > _AHEAD_BYTES):
-            self._changed.clear()
-            await self._changed.wait()
-        self._count += 1
-        self._bytes += size
-
-    def leave(self, size: int) -> None:
-        """Make room: the reply to a request of so many bytes is on its way."""
-        self._count -= 1
-        self._bytes -= size
-        self._changed.set()
-
-    def cancel(self) -> None:
-        """Forget what is begun."""
-        while not self.begun.empty():
-            left = self.begun.get_nowait()
-            if left is not None:
-                left[0].cancel()
-
-
-async def _read(received: AsyncIterator[bytes], start: Start, ahead: _Ahead) -> None:
-    """Begin what comes, until the caller is done or this is cancelled."""
-    try:
-        async for message in received:
-            await ahead.enter(len(message))
-            ahead.begun.put_nowait((_begun(start, message), len(message)))
-    finally:
-        ahead.begun.put_nowait(None)
-
-
-def _begun(start: Start, message: bytes) -> asyncio.Future[bytes]:
-    try:
-        return asyncio.wrap_future(start(message))
-    except OrdinalError as error:
-        refused: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        refused.set_exception(error)
-        return refused
-
-
-async def _refuse(context: _Context, error: OrdinalError, where: str = "") -> NoReturn:
+async def refuse(context: Context, error: Exception, where: str = "") -> NoReturn:
+    """End a call with the status and the details of an error; what is none of ours becomes INTERNAL."""
+    if not isinstance(error, OrdinalError):
+        error = failure("a call", "", error)
     message = _cut(where + str(error))
-    if not isinstance(error, InvalidRequest):
-        await context.abort(error.status, message)
-    violation = error_details_pb2.BadRequest.FieldViolation(
-        field=error.field, description=_cut(where + error.message)
-    )
+    match error:
+        case InvalidRequest():
+            violation = error_details_pb2.BadRequest.FieldViolation(
+                field=error.field, description=_cut(where + error.message)
+            )
+            detail = error_details_pb2.BadRequest(field_violations=[violation])
+            more: tuple[tuple[str, str | bytes], ...] = ()
+        case Exhausted():
+            detail = error_details_pb2.RetryInfo()
+            detail.retry_delay.FromMilliseconds(_milliseconds(error))
+            more = (("grpc-retry-pushback-ms", str(_milliseconds(error))),)  # what gRPC's own retries read
+        case _:
+            await context.abort(error.status, message)
     status = status_pb2.Status(code=error.status.value[0], message=message)
-    status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    await context.abort(error.status, message, (("grpc-status-details-bin", status.SerializeToString()),))
+    status.details.add().Pack(detail)
+    details = ("grpc-status-details-bin", status.SerializeToString())
+    await context.abort(error.status, message, (details, *more))
+
+
+def _milliseconds(error: Exhausted) -> int:
+    return math.ceil(error.retry_after * 1000)
 
 
 def _cut(message: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving import repository
-from serving.artifact import Answer, Artifact
+from serving.artifact import CUDA, Answer, Artifact
+from serving.compared import Compared, compare
 from serving.errors import ArtifactError
-from serving.manifest import Input, Manifest, rows_needed
+from serving.manifest import Manifest, rows_needed
 from serving.quote import listed
+from serving.random_rows import Rows, random_rows
 from serving.resolve import resolve
 from serving.settings import Settings
 
@@ -26,9 +28,7 @@ _RUNS = 50
 _ENOUGH = 2.0  # seconds for each batch size, after which a slow model's runs are cut off
 _FEWEST = 5
 _ALONE = 4  # rows that are answered once more by themselves
-_SOME = 0.1  # of the rows, that have no value or an unknown one
-
-Rows = Mapping[str, NDArray[np.generic]]
+_EXACT, _ROUNDED = 1e-4, 1e-2  # how far answers may be off; TF32 keeps 10 bits
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Checked:
     size: int  # bytes
     digest: str
     provider: str
+    choice: str  # why it is that one, where there was a choice
+    gpu: Compared | None
     manifest: Manifest
     timings: tuple[Timing, ...]
     warnings: tuple[str, ...]
@@ -66,6 +68,8 @@ class Checked:
             "bytes": self.size,
             "sha256": self.digest,
             "provider": self.provider,
+            "choice": self.choice,
+            "gpu": None if self.gpu is None else asdict(self.gpu),
             "timings": [asdict(timing) for timing in self.timings],
             "warnings": self.warnings,
             "manifest": self.manifest.model_dump(mode="json"),
@@ -79,12 +83,16 @@ async def check(model: str, settings: Settings, seed: int = 0) -> Checked:
     Raises:
         RegistryError: Where a `models:/` address cannot be resolved.
         ArtifactError: Where the file may not be served.
-        DeviceError: Where the device asked for cannot be used.
+        DeviceError: Where the device asked for cannot be used, or answers otherwise than the CPU.
     """
-    (served,) = repository.load(await resolve([model], settings), settings.device)
+    (served,) = repository.load(await resolve([model], settings), settings.device, settings.gpu)
     artifact = served.artifact
     random = np.random.default_rng(seed)
-    check_answers(artifact, random)
+    compared, on_gpu = None, artifact.provider == CUDA
+    check_answers(artifact, random, _ROUNDED if on_gpu and settings.gpu_tf32 else _EXACT)
+    artifact.warm(settings.max_batch_rows)
+    if on_gpu:
+        compared = compare(artifact, settings.gpu, random_rows(artifact.manifest, BATCHES[-1], random))
     return Checked(
         name=served.name,
         version=served.version,
@@ -93,27 +101,33 @@ async def check(model: str, settings: Settings, seed: int = 0) -> Checked:
         size=artifact.path.stat().st_size,
         digest=artifact.digest,
         provider=artifact.provider,
+        choice=artifact.choice,
+        gpu=compared,
         manifest=artifact.manifest,
-        timings=tuple(_timing(artifact, _rows(artifact.manifest, batch, random)) for batch in BATCHES),
-        warnings=tuple(_warnings(artifact.manifest)),
+        timings=tuple(
+            _timing(artifact, random_rows(artifact.manifest, batch, random)) for batch in BATCHES
+        ),
+        warnings=(*_warnings(artifact.manifest), *(compared.warnings() if compared else ())),
     )
 
 
-def check_answers(artifact: Artifact, random: np.random.Generator) -> None:
+def check_answers(artifact: Artifact, random: np.random.Generator, slack: float = _EXACT) -> None:
     """Check what the graph says about random rows like those seen in training, under every profile.
+
+    Products and sums may be off by so much, of 1.
 
     Raises ArtifactError, naming what an answer must be, and what it was.
     """
     manifest = artifact.manifest
-    rows = _rows(manifest, BATCHES[-1], random)
+    rows = random_rows(manifest, BATCHES[-1], random)
     answers = {}
     for name, profile in manifest.profiles.items():
         cost = np.array(profile.cost, np.float32)[np.newaxis, np.newaxis]  # (1, 1, K, A)
         answers[name] = _run(artifact, rows, cost)
-        _check_sane(answers[name], manifest, name, artifact.path)
+        _check_sane(answers[name], manifest, name, artifact.path, slack)
     left_out, named = _run(artifact, rows), answers[manifest.default_profile]
     if left_out.expected_cost.shape != named.expected_cost.shape or not np.allclose(
-        left_out.expected_cost, named.expected_cost, rtol=1e-4
+        left_out.expected_cost, named.expected_cost, rtol=slack
     ):
         raise ArtifactError(
             f"{artifact.path}: where no costs are asked for, the graph must decide by the default profile "
@@ -127,7 +141,7 @@ def check_answers(artifact: Artifact, random: np.random.Generator) -> None:
         )
     for row in range(_ALONE):
         alone = _run(artifact, {name: array[row : row + 1] for name, array in rows.items()})
-        if not np.allclose(alone.probabilities, left_out.probabilities[row], atol=1e-5):
+        if not np.allclose(alone.probabilities, left_out.probabilities[row], atol=slack / 10):
             raise ArtifactError(
                 f"{artifact.path}: a row must be answered alike alone and among others, but in a batch of "
                 f"{BATCHES[-1]} random rows row {row} has other probabilities than alone"
@@ -149,7 +163,7 @@ def _run(
         ) from error
 
 
-def _check_sane(answer: Answer, manifest: Manifest, profile: str, path: Path) -> None:
+def _check_sane(answer: Answer, manifest: Manifest, profile: str, path: Path, slack: float) -> None:
     labels, actions = len(manifest.labels), len(manifest.profiles[profile].actions)
     outputs = {name: value for name, value in answer._asdict().items() if value is not None}
     for name, value in outputs.items():
@@ -166,7 +180,7 @@ def _check_sane(answer: Answer, manifest: Manifest, profile: str, path: Path) ->
     simplex = _whole_row(p >= 0) & np.isclose(p.sum(axis=1), 1, atol=1e-4)
     cost = np.array(manifest.profiles[profile].cost)
     expected = answer.expected_cost[:, 0]
-    close = _whole_row(np.abs(expected - p @ cost) <= 1e-4 * max(cost.max(), 1e-30))
+    close = _whole_row(np.abs(expected - p @ cost) <= slack * max(cost.max(), 1e-30))
     taken = np.take_along_axis(expected, np.clip(answer.decision, 0, actions - 1), axis=1)[:, 0]
     gap = np.sort(expected, axis=1)[:, 1] - expected.min(axis=1)
     musts: list[tuple[str, NDArray[np.bool_], NDArray[Any]]] = [  # what, which rows do, what came
@@ -180,7 +194,7 @@ def _check_sane(answer: Answer, manifest: Manifest, profile: str, path: Path) ->
         (f"the decision by {profile!r} must cost least", taken == expected.min(axis=1), answer.decision),
         (
             f"the margin of {profile!r} must be what the runner-up costs more",
-            np.isclose(answer.margin[:, 0], gap, rtol=1e-4, atol=1e-4 * max(cost.max(), 1e-30)),
+            np.isclose(answer.margin[:, 0], gap, rtol=slack, atol=slack * max(cost.max(), 1e-30)),
             answer.margin,
         ),
         (f"the interval must go from a label to a label of 0 … {labels - 1}", within, answer.interval),
@@ -199,47 +213,6 @@ def _check_sane(answer: Answer, manifest: Manifest, profile: str, path: Path) ->
 def _whole_row(holds: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return `(batch,)`: whether it holds for all numbers of a row."""
     return np.asarray(holds.reshape(len(holds), -1).all(axis=1))
-
-
-def _rows(manifest: Manifest, batch: int, random: np.random.Generator) -> Rows:
-    return {spec.name: _drawn(spec, batch, random) for spec in manifest.inputs}
-
-
-def _drawn(spec: Input, batch: int, random: np.random.Generator) -> NDArray[np.generic]:
-    """Return `(batch, *shape)`, uniform within the ranges; a tenth of it missing where that is allowed."""
-    if spec.dtype == "string":
-        return _drawn_texts(spec, batch, random)
-    low, high = np.array(spec.ranges, np.float32).T
-    share = random.random((batch, *spec.shape), np.float32)
-    drawn: NDArray[np.float32] = (1 - share) * low + share * high
-    if spec.dtype == "uint8":
-        return np.rint(drawn).astype(np.uint8)
-    if spec.missing:
-        may_miss = np.isin(spec.features, spec.missing)
-        drawn[(random.random(drawn.shape) < _SOME) & may_miss] = np.nan
-    return drawn
-
-
-def _drawn_texts(spec: Input, batch: int, random: np.random.Generator) -> NDArray[np.object_]:
-    """Return `(batch, features)`: any category; a tenth unknown, then a tenth missing, where allowed."""
-    drawn = np.empty((batch, *spec.shape), np.object_)
-    absent = np.array(("", *spec.missing_texts), np.object_)
-    for feature, (name, categories) in enumerate(zip(spec.features, spec.categories, strict=True)):
-        texts = random.choice(np.array(categories, np.object_), batch)
-        if spec.unknown_allowed:
-            texts[random.random(batch) < _SOME] = _unlike({*categories, *absent})
-        if name in spec.missing:
-            texts = np.where(random.random(batch) < _SOME, random.choice(absent, batch), texts)
-        drawn[:, feature] = texts
-    return drawn
-
-
-def _unlike(known: Set[str]) -> str:
-    """Return a text that is not among those."""
-    text = "unknown"
-    while text in known:
-        text += "?"
-    return text
 
 
 def _timing(artifact: Artifact, rows: Rows) -> Timing:

@@ -14,18 +14,24 @@ with Client("127.0.0.1:50051") as client:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
-from numpy.typing import ArrayLike
 
+from serving import exchange
+from serving.access import Access
 from serving.answers import Decision, Interval, Prediction, Uncertainty, prediction
-from serving.errors import InvalidRequest, ModelNotFound, OrdinalError, Unavailable
-from serving.model_info import ModelInfo, model_info
-from serving.requests import Output, Policy, prediction_request
+from serving.attempts import Attempts
+from serving.connections import Connections, options
+from serving.errors import OrdinalError
+from serving.exchange import Answer, Exchange
+from serving.failures import failure
+from serving.model_info import ModelInfo
+from serving.requests import Output, Policy, Rows, prediction_request
 from serving.wire import ordinal_pb2 as wire
 
 __all__ = [
@@ -39,43 +45,58 @@ __all__ = [
     "Uncertainty",
 ]
 
-_SERVICE: str = wire.DESCRIPTOR.services_by_name["OrdinalService"].full_name
-_DETAILS = "grpc-status-details-bin"
-_THIS_MACHINE = ("127.", "localhost:", "[::1]:")
-
-_Request = TypeVar("_Request", wire.PredictRequest, wire.GetModelRequest, wire.ListModelsRequest)
-_Response = TypeVar("_Response", wire.PredictResponse, wire.Model, wire.ListModelsResponse)
-
 
 class Client:
-    """A connection to a service; close it, or use it in a `with` statement. Threads may share it."""
+    """Connections to a service; close them, or use it in a `with` statement. Threads may share it."""
 
-    def __init__(self, address: str = "127.0.0.1:50051") -> None:
-        """Prepare to call `address`, `host:port`; nothing is sent yet."""
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50051",
+        *,
+        connections: int = 4,
+        retry: bool = True,
+        tls: bool | str | Path = False,
+        certificate: tuple[str | Path, str | Path] | None = None,
+        token: str | None = None,
+        server_name: str = "",
+    ) -> None:
+        """Prepare to call a service; nothing is sent yet.
+
+        Args:
+            address: `host:port`, or any target that gRPC knows, such as `dns:///replicas:50051` or
+                `ipv4:10.0.0.1:50051,10.0.0.2:50051`: of several addresses all are used, and those that do
+                not answer are left out until they do.
+            connections: How many there are to each address, and as many for streams, opened as they are
+                needed and used in turn. The kernel spreads them over the service's workers.
+            retry: Whether a call is made again, within its timeout: one that ends UNAVAILABLE, or finds
+                nobody there, after 0.1, 0.3, 0.9 and 2.7 s, each a fifth more or less, so that 3 to 5 s go
+                by before Unavailable is raised, and a restart may take as long; one that the service has no
+                room for, when the service says that there may be, up to seven times. Streams are not made
+                again.
+            tls: Whether what is sent is encrypted, and the service has to prove who it is by a certificate
+                that gRPC trusts; or the path of a PEM file with those to trust instead.
+            certificate: Paths of PEM files with a certificate and its key, for a service that wants one.
+            token: Sent with every call; only by TLS, or to this very machine.
+            server_name: Whom the service's certificate is for, where that is not the address.
+
+        Files are read once, here.
+
+        Raises:
+            ValueError: `connections` is less than 1; a token would be sent in the open; a file is not what
+                it should be, or of no use without TLS.
+            OSError: A file cannot be read.
+        """
         self.address = address
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-                # gRPC would ask the proxy of `http_proxy` for this very machine too.
-                ("grpc.enable_http_proxy", int(not address.startswith(_THIS_MACHINE))),
-            ],
-        )
-        self._predict = self._method("Predict", wire.PredictRequest, wire.PredictResponse)
-        self._get_model = self._method("GetModel", wire.GetModelRequest, wire.Model)
-        self._list_models = self._method("ListModels", wire.ListModelsRequest, wire.ListModelsResponse)
-        self._stream: grpc.StreamStreamMultiCallable[wire.PredictRequest, wire.PredictResponse] = (
-            self._channel.stream_stream(
-                f"/{_SERVICE}/PredictStream",
-                request_serializer=wire.PredictRequest.SerializeToString,
-                response_deserializer=wire.PredictResponse.FromString,
-            )
-        )
+        self._access = Access(tls, certificate, token, server_name)
+        self._target = self._access.target(address)
+        self._retry = retry
+        calls, streams = options(address, retry=retry), options(address, retry=False)
+        self._connections = Connections(address, connections, lambda: self._target.channel(calls))
+        self._streams = Connections(address, connections, lambda: self._target.channel(streams))
 
     def predict(
         self,
-        rows: ArrayLike | Mapping[str, ArrayLike],
+        rows: Rows,
         model: str = "",
         version: str = "",
         policies: Sequence[str | Policy] = (),
@@ -106,22 +127,28 @@ class Client:
             TypeError: Rows of integers other than uint8, or of something else than numbers; a column of
                 something else than numbers or texts, or of both.
             ValueError: A policy whose cost does not fit its actions, an unknown output.
-            InvalidRequest: The service refuses the request; `field` names the part that is wrong.
+            InvalidRequest: The service refuses the request; `field` names the part that is wrong. Without a
+                field also a request that is too large for it: the message has size and limit.
+            Unauthenticated: The service wants a token that it knows.
+            Forbidden: The token does not allow this.
             ModelNotFound: No such model or version is served.
             Unavailable: Nobody answers at the address, or the service is loading or draining.
-            OrdinalError: Anything else, such as a timeout.
+            Exhausted: The service has more requests than it can answer; `retry_after` seconds later there
+                may be room.
+            DeadlineExceeded: The timeout is over.
+            OrdinalError: Anything else.
 
         Example:
             >>> with Client("127.0.0.1:50051") as client:  # doctest: +SKIP
             ...     client.predict({"alcohol": [9.4], "pH": [3.51]}).decisions["absolute"].chosen
             ['5']
         """
-        request = prediction_request(rows, model, version, policies, coverage, outputs, request_id)
-        return prediction(self._call(self._predict, request, timeout))
+        asked = exchange.predict(rows, model, version, policies, coverage, outputs, request_id)
+        return self._call(asked, timeout)
 
     def predict_stream(
         self,
-        batches: Iterable[ArrayLike | Mapping[str, ArrayLike]],
+        batches: Iterable[Rows],
         model: str = "",
         version: str = "",
         policies: Sequence[str | Policy] = (),
@@ -159,14 +186,14 @@ class Client:
                 failed.append(error)  # gRPC would log it, and tell the caller that a call was cancelled
                 raise
 
-        stream = self._stream(requests(), timeout=timeout)
+        stream = self._streams.next().stream(requests(), timeout=timeout, metadata=self._target.metadata)
         try:
             for message in stream:
                 yield prediction(message)
         except grpc.RpcError as error:
             if failed:
                 raise failed[0] from None
-            raise _raised(error, self.address) from error
+            raise failure(error, self.address) from error
         finally:
             stream.cancel()
 
@@ -176,19 +203,19 @@ class Client:
         Raises:
             ModelNotFound: No such model or version is served.
             Unavailable: Nobody answers at the address, or the service is loading or draining.
-            OrdinalError: Anything else, such as a timeout.
+            DeadlineExceeded: The timeout is over.
+            OrdinalError: Anything else.
         """
-        request = wire.GetModelRequest(model=name, version=version)
-        return model_info(self._call(self._get_model, request, timeout))
+        return self._call(exchange.model(name, version), timeout)
 
     def models(self, timeout: float | None = 10.0) -> list[ModelInfo]:
         """Describe every version of every model that is served; raises as `model` does."""
-        reply = self._call(self._list_models, wire.ListModelsRequest(), timeout)
-        return [model_info(one) for one in reply.models]
+        return self._call(exchange.models(), timeout)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
+        """End the connections, and the calls under way; calling this twice does no harm."""
+        for channel in (*self._connections.close(), *self._streams.close()):
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -199,45 +226,19 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Client({self.address!r})"
+        return f"Client({self._access.shown(self.address)})"
 
-    def _method(
-        self, name: str, request: type[_Request], response: type[_Response]
-    ) -> grpc.UnaryUnaryMultiCallable[_Request, _Response]:
-        return self._channel.unary_unary(
-            f"/{_SERVICE}/{name}",
-            request_serializer=request.SerializeToString,
-            response_deserializer=response.FromString,
-        )
-
-    def _call(
-        self, method: Callable[..., _Response], request: _Request, timeout: float | None
-    ) -> _Response:
-        try:
-            return method(request, timeout=timeout)
-        except grpc.RpcError as error:
-            raise _raised(error, self.address) from error
-
-
-def _raised(error: Any, address: str) -> OrdinalError:
-    """Return the error of the tree that a failed call stands for."""
-    code, details = error.code(), error.details()
-    match code:
-        case grpc.StatusCode.INVALID_ARGUMENT:
-            return _invalid(details, dict(error.trailing_metadata() or ()).get(_DETAILS))
-        case grpc.StatusCode.NOT_FOUND:
-            return ModelNotFound(details)
-        case grpc.StatusCode.UNAVAILABLE:
-            return Unavailable(f"{address}: {details}")
-        case _:
-            return OrdinalError(f"{code.name}: {details}")
-
-
-def _invalid(details: str, packed: bytes | None) -> InvalidRequest:
-    refused = error_details_pb2.BadRequest()
-    if packed is not None:
-        for detail in status_pb2.Status.FromString(packed).details:
-            if detail.Unpack(refused) and refused.field_violations:
-                violation = refused.field_violations[0]  # the service stops at the first
-                return InvalidRequest(violation.field, violation.description)
-    return InvalidRequest("", details)
+    def _call(self, asked: Exchange[Answer], timeout: float | None) -> Answer:
+        attempts = Attempts(timeout, retry=self._retry)
+        while True:
+            method = self._connections.next().methods[asked.method]
+            try:
+                reply = method(asked.request, timeout=attempts.timeout(), metadata=self._target.metadata)
+            except grpc.RpcError as error:
+                failed = failure(error, self.address)
+                wait = attempts.wait(failed)
+                if wait is None:
+                    raise failed from error
+                time.sleep(wait)
+            else:
+                return asked.read(reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,12 +22,18 @@ class Numbers:
         self.spec = spec
         absent = frozenset(spec.missing)
         self._may_miss = np.array([feature in absent for feature in spec.features] or False)
+        self.dtype = np.dtype(spec.dtype).newbyteorder("<")
+        self.row_bytes = math.prod(spec.shape) * self.dtype.itemsize
+
+    def all_finite(self, rows: NDArray[np.generic]) -> bool:
+        """Return whether no number is infinite or NaN; may say no where very large numbers are there."""
+        return self.dtype.kind == "u" or math.isfinite(np.vdot(rows, rows))  # type: ignore[arg-type]  # one pass
 
     def first_bad(self, rows: NDArray[np.generic]) -> tuple[int, ...] | None:
         """Return the place of the first number in `(rows, *shape)` that may not be there."""
-        good = np.isfinite(rows)
-        if good.all():
+        if self.all_finite(rows):
             return None
+        good = np.isfinite(rows)
         good |= np.isnan(rows) & self._may_miss
         if good.all():
             return None
@@ -90,7 +97,8 @@ class Inputs:
     """The inputs of a model, with what it takes to read rows for them.
 
     `specs` are the inputs, `features` the names of all of them and `categorical` of those that are
-    categories, `numbers` and `categories` the checks of the inputs.
+    categories, `numbers` and `categories` the checks of the inputs. `alone` is the check of the only input,
+    where that is of numbers.
     """
 
     def __init__(self, specs: Sequence[Input]) -> None:
@@ -100,6 +108,7 @@ class Inputs:
         self.numbers = tuple(Numbers(spec) for spec in specs if spec.dtype != "string")
         self.categories = tuple(Categories(spec) for spec in specs if spec.dtype == "string")
         self.categorical = frozenset(name for one in self.categories for name in one.spec.features)
+        self.alone = self.numbers[0] if len(self.specs) == 1 and self.numbers else None
 
 
 def neighbour(text: str, names: Sequence[str]) -> str:

@@ -3,11 +3,16 @@
 OrdinalError
 ├── InvalidRequest    the request is wrong: which field, what must hold, what came
 ├── ModelNotFound     no such model or version is served
+├── Unauthenticated   no token, or none that is known
+├── Forbidden         the token does not allow that
 ├── Unavailable       loading, draining, or no server there
+├── Exhausted         more requests than can be answered
+├── DeadlineExceeded  the caller's time was over before the work began
 ├── Unimplemented     a part of the contract that this service does not do
 ├── ArtifactError     a file may not be served
 ├── DeviceError       the device asked for cannot be used
 ├── RegistryError     a `models:/` address cannot be resolved
+├── SettingError      settings, or the files that they name, cannot be used
 └── AddressError      the address to listen on cannot be used
 """
 
@@ -41,10 +46,38 @@ class ModelNotFound(OrdinalError):
     status = grpc.StatusCode.NOT_FOUND
 
 
+class Unauthenticated(OrdinalError):
+    """The service needs a token, and none that it knows was sent."""
+
+    status = grpc.StatusCode.UNAUTHENTICATED
+
+
+class Forbidden(OrdinalError):
+    """The token that was sent does not allow that."""
+
+    status = grpc.StatusCode.PERMISSION_DENIED
+
+
 class Unavailable(OrdinalError):
     """Not now: the service is loading or draining, or cannot be reached."""
 
     status = grpc.StatusCode.UNAVAILABLE
+
+
+class Exhausted(OrdinalError):
+    """Too many requests wait already; after `retry_after` seconds there may be room."""
+
+    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(OrdinalError):
+    """The deadline passed while the request waited; its work was not done."""
+
+    status = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class Unimplemented(OrdinalError):
@@ -69,6 +102,12 @@ class RegistryError(OrdinalError):
     """A registry address cannot be resolved to a file."""
 
     status = grpc.StatusCode.UNAVAILABLE
+
+
+class SettingError(OrdinalError):
+    """Settings do not go together, or a file that one of them names cannot be used."""
+
+    status = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class AddressError(OrdinalError):

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.quote import listed
 from serving.wire import ordinal_pb2 as wire
+
+_SHOWN = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,11 @@ class Input:
     categories: tuple[tuple[str, ...], ...] = ()
     unknown_allowed: bool = True
 
+    def __repr__(self) -> str:
+        features = f", features {listed(self.features)}" if self.features else ""
+        missing = f", {len(self.missing)} of them may be missing" if self.missing else ""
+        return f"Input({self.name} {self.dtype} {list(self.shape)}{features}{missing})"
+
 
 @dataclass(frozen=True, eq=False)
 class Profile:
@@ -44,6 +52,26 @@ class Profile:
     name: str
     actions: tuple[str, ...]
     cost: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        size = " × ".join(map(str, self.cost.shape))
+        costs = f"cost {size}, {self.cost.min():g} … {self.cost.max():g}"
+        return f"Profile({self.name!r}: {costs}, actions {listed(self.actions)})"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A version that the running service was told to serve, and could not; what it served before goes on.
+
+    Attributes:
+        version: Empty where it is not known.
+        reason: What is wrong with it.
+        since: UTC, as 2026-01-31T12:00:00Z.
+    """
+
+    version: str
+    reason: str
+    since: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +84,7 @@ class ModelInfo:
         profiles: By name.
         manifest: All that the artifact says of itself.
         coverage: Of the interval, where a request names none.
+        refused: What could not be served of this name since; empty once a later version is taken.
     """
 
     name: str
@@ -76,13 +105,16 @@ class ModelInfo:
     provider: str
     manifest: dict[str, Any]
     coverage: float
+    refused: tuple[Refused, ...] = ()
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{one.name} {one.dtype} {list(one.shape)}" for one in self.inputs)
-        order = (" < " if self.topology == "linear" else " → ").join(self.labels)
+        between = " < " if self.topology == "linear" else " → "
+        more = len(self.labels) - _SHOWN
+        order = between.join([*self.labels[:_SHOWN], *([f"… {more} more"] if more > 0 else [])])
         return (
             f"ModelInfo({self.name} version {self.version}: {order}; {inputs}; "
-            f"profiles {list(self.profiles)}; {self.provider})"
+            f"profiles {listed(list(self.profiles))}; {self.provider})"
         )
 
 
@@ -107,6 +139,7 @@ def model_info(message: wire.Model) -> ModelInfo:
         provider=message.provider,
         manifest=json.loads(message.manifest),
         coverage=message.coverage,
+        refused=tuple(Refused(one.version, one.reason, one.since) for one in message.refused),
     )
 
 

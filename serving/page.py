@@ -43,6 +43,7 @@ def page(checked: Checked) -> str:
         "Members": _members(manifest),
         "Calibration": _calibration(manifest.calibration),
         "Interval": [_interval(manifest)],
+        **({"GPU": [_facts(checked.gpu.facts())]} if checked.gpu else {}),
         "Speed": [_speed(checked)],
         "Provenance": [_provenance(manifest)],
         "Verdict": _verdict(checked),
@@ -60,6 +61,7 @@ def _file(checked: Checked) -> Table:
             "size": filesize.decimal(checked.size),
             "sha256": checked.digest,
             "runs on": checked.provider,
+            **({"because": checked.choice} if checked.choice else {}),
         }
     )
 

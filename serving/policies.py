@@ -6,6 +6,7 @@ Orientation, as everywhere: `cost[true label, action]`.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,11 @@ class Rule:
     actions: tuple[str, ...]  # an abstention is the last
     cost: NDArray[np.float32]  # (K, A), or (rows, K, A), without that of an abstention
     abstain_cost: float | None = None
+
+    @functools.cached_property
+    def heading(self) -> bytes:
+        """What every decision by it has in common, as the bytes of a `Decision`."""
+        return wire.Decision(policy=self.name, actions=self.actions).SerializeToString()
 
 
 def profile_rules(manifest: Manifest) -> dict[str, Rule]:

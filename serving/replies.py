@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, islice
 
 import numpy as np
-from google.protobuf.message import Message
-from numpy.typing import NDArray
 
 from serving.artifact import Answer
+from serving.encoding import ONE_BYTE, Field, nested_heads, packed
 from serving.errors import InvalidRequest
+from serving.orders import Refusal
 from serving.policies import Rule
 from serving.repository import Served
 from serving.rows import WIRE_DTYPES
@@ -18,7 +19,21 @@ from serving.wire import ordinal_pb2 as wire
 _TOPOLOGIES = {"linear": wire.LINEAR, "cyclic": wire.CYCLIC}
 _OUTPUTS = [number for name, number in wire.Output.items() if name != "OUTPUT_UNSPECIFIED"]
 _DEFAULT = frozenset(_OUTPUTS) - {wire.ACTION_COSTS}
-_PACKED = 2  # the wire type of a field with a length, in the low three bits of its tag
+_MOST_KEPT = 1024  # numbers of rows for which a model keeps what lies between the numbers of a reply
+
+
+_REQUEST_ID, _ROWS, _PROBABILITIES, _EXPECTED_VALUE, _RESULTANT, _DECISIONS, _INTERVAL, _UNCERTAINTY = (
+    Field(wire.PredictResponse, name)
+    for name in (
+        *("request_id", "rows", "probabilities", "expected_value"),
+        *("resultant", "decisions", "interval", "uncertainty"),
+    )
+)
+_ACTION, _EXPECTED_COST, _MARGIN, _ACTION_COSTS = (
+    Field(wire.Decision, name) for name in ("action", "expected_cost", "margin", "action_costs")
+)
+_COVERAGE, _LOWER, _UPPER = (Field(wire.Interval, name) for name in ("coverage", "lower", "upper"))
+_ALEATORIC, _EPISTEMIC = (Field(wire.Uncertainty, name) for name in ("aleatoric", "epistemic"))
 
 
 def outputs_of(request: wire.PredictRequest) -> frozenset[int]:
@@ -26,6 +41,8 @@ def outputs_of(request: wire.PredictRequest) -> frozenset[int]:
 
     Raises InvalidRequest where one is no output.
     """
+    if not request.outputs:
+        return _DEFAULT
     if len(request.outputs) > len(_OUTPUTS):
         raise InvalidRequest(
             "outputs", f"there are {len(_OUTPUTS)} to ask for, once each, got {len(request.outputs)}"
@@ -35,7 +52,7 @@ def outputs_of(request: wire.PredictRequest) -> frozenset[int]:
             names = ", ".join(wire.Output.Name(known) for known in _OUTPUTS)
             came = wire.Output.Name(number) if number in wire.Output.values() else f"number {number}"
             raise InvalidRequest(f"outputs[{index}]", f"must be one of {names}, got {came}")
-    return frozenset(request.outputs) or _DEFAULT
+    return frozenset(request.outputs)
 
 
 def prediction(
@@ -44,39 +61,88 @@ def prediction(
     rules: Sequence[Rule],
     outputs: frozenset[int],
     answer: Answer,
-) -> wire.PredictResponse:
-    """Return the graph's answer to a request as a message."""
-    manifest = served.artifact.manifest
-    reply = wire.PredictResponse(
-        request_id=request.request_id,
-        model=served.name,
-        version=served.version,
-        rows=len(answer.probabilities),
-        labels=manifest.labels,
-        provider=served.artifact.provider,
-    )
-    if wire.PROBABILITIES in outputs:
-        _fill(reply, "probabilities", answer.probabilities)
-    if wire.EXPECTED_VALUE in outputs:
-        _fill(reply, "expected_value", answer.expected_value)
-        if answer.resultant is not None:
-            _fill(reply, "resultant", answer.resultant)
-    if outputs & {wire.DECISION, wire.ACTION_COSTS}:
-        for index, rule in enumerate(rules):
-            _decide(reply.decisions.add(), index, rule, outputs, answer)
-    if wire.INTERVAL in outputs:
+) -> bytes:
+    """Return the graph's answer to a request as the bytes of a `PredictResponse`."""
+    contents = _contents(rules, outputs, answer)
+    rows = len(answer.probabilities)
+    # Most requests leave all to the model: what lies between their numbers is the same for as many rows.
+    usual = outputs is _DEFAULT and not request.policies and not request.HasField("coverage")
+    heads = served.heads.get(rows) if usual else None
+    if heads is None:
+        manifest = served.artifact.manifest
         asked = request.coverage if request.HasField("coverage") else manifest.interval.coverage
-        reply.interval.coverage = asked
-        reply.interval.lower.extend(answer.interval[:, 0].tolist())
-        reply.interval.upper.extend(answer.interval[:, 1].tolist())
+        cyclic = answer.resultant is not None
+        heads = _heads(rules, outputs, asked, [len(content) for content in contents], cyclic)
+        of_one_size = max(len(manifest.labels), len(rules[0].actions)) <= ONE_BYTE
+        if usual and of_one_size and len(served.heads) < _MOST_KEPT:
+            served.heads[rows] = heads
+    fields = [served.heading, _ROWS.integer(rows)]
+    if request.request_id:
+        fields.append(_REQUEST_ID.nested(request.request_id.encode()))
+    fields.extend(chain.from_iterable(zip(heads, contents, strict=True)))
+    return b"".join(fields)
+
+
+def _contents(rules: Sequence[Rule], outputs: frozenset[int], answer: Answer) -> list[bytes]:
+    """Return the numbers of a reply, field by field."""
+    contents: list[bytes] = []
+    labels = answer.probabilities.shape[1]
+    if wire.PROBABILITIES in outputs:
+        contents.append(answer.probabilities.tobytes())
+    if wire.EXPECTED_VALUE in outputs:
+        contents.append(answer.expected_value.tobytes())
+        if answer.resultant is not None:
+            contents.append(answer.resultant.tobytes())
+    for index, rule in enumerate(rules):
+        costs = answer.expected_cost[:, index]
+        if wire.DECISION in outputs:
+            action = answer.decision[:, index]
+            contents.append(packed(action, len(rule.actions)))
+            contents.append(costs[np.arange(len(action)), action].tobytes())
+            contents.append(answer.margin[:, index].tobytes())
+        if wire.ACTION_COSTS in outputs:
+            contents.append(costs[:, : len(rule.actions)].tobytes())
+    if wire.INTERVAL in outputs:
+        if labels <= ONE_BYTE:
+            ends = packed(answer.interval, labels)
+            contents += (ends[::2], ends[1::2])
+        else:
+            contents += (packed(ends, labels) for ends in answer.interval.T)
     if wire.UNCERTAINTY in outputs:
-        _fill(reply.uncertainty, "aleatoric", answer.uncertainty[:, 0])
-        _fill(reply.uncertainty, "epistemic", answer.uncertainty[:, 1])
-    return reply
+        parts = answer.uncertainty.T.tobytes()  # all of the one, then all of the other
+        half = len(parts) // 2
+        contents += (parts[:half], parts[half:])
+    return contents
 
 
-def description(served: Served) -> wire.Model:
-    """Return a served version's manifest as a message."""
+def _heads(
+    rules: Sequence[Rule], outputs: frozenset[int], coverage: float, sizes: Sequence[int], cyclic: bool
+) -> list[bytes]:
+    """Return what comes before each of the contents, which are of such sizes."""
+    heads: list[bytes] = []
+    left = iter(sizes)
+    if wire.PROBABILITIES in outputs:
+        heads.append(_PROBABILITIES.head(next(left)))
+    if wire.EXPECTED_VALUE in outputs:
+        heads.append(_EXPECTED_VALUE.head(next(left)))
+        if cyclic:
+            heads.append(_RESULTANT.head(next(left)))
+    decided = (_ACTION, _EXPECTED_COST, _MARGIN) if wire.DECISION in outputs else ()
+    costed = (_ACTION_COSTS,) if wire.ACTION_COSTS in outputs else ()
+    if decided or costed:
+        for rule in rules:
+            fields = (*decided, *costed)
+            heads += nested_heads(_DECISIONS, rule.heading, fields, list(islice(left, len(fields))))
+    if wire.INTERVAL in outputs:
+        asked = _COVERAGE.double(coverage)
+        heads += nested_heads(_INTERVAL, asked, (_LOWER, _UPPER), list(islice(left, 2)))
+    if wire.UNCERTAINTY in outputs:
+        heads += nested_heads(_UNCERTAINTY, b"", (_ALEATORIC, _EPISTEMIC), list(islice(left, 2)))
+    return heads
+
+
+def description(served: Served, refused: Sequence[Refusal]) -> wire.Model:
+    """Return a served version's manifest as a message, and what of its name could not be served."""
     manifest = served.artifact.manifest
     return wire.Model(
         name=served.name,
@@ -115,36 +181,5 @@ def description(served: Served) -> wire.Model:
         provider=served.artifact.provider,
         manifest=manifest.to_json(),
         coverage=manifest.interval.coverage,
+        refused=[wire.Refusal(version=one.version, reason=one.reason, since=one.since) for one in refused],
     )
-
-
-def _decide(
-    decision: wire.Decision, index: int, rule: Rule, outputs: frozenset[int], answer: Answer
-) -> None:
-    """Fill in what one policy, the `index`-th of the run, has decided."""
-    decision.policy = rule.name
-    decision.actions.extend(rule.actions)
-    costs, action = answer.expected_cost[:, index], answer.decision[:, index]
-    if wire.DECISION in outputs:
-        decision.action.extend(action.tolist())
-        _fill(decision, "expected_cost", costs[np.arange(len(action)), action])
-        _fill(decision, "margin", answer.margin[:, index])
-    if wire.ACTION_COSTS in outputs:
-        _fill(decision, "action_costs", costs[:, : len(rule.actions)])
-
-
-def _fill(message: Message, name: str, floats: NDArray[np.float32]) -> None:
-    """Fill a `repeated float` field as it lies on the wire; by elements it takes 100 times longer."""
-    tag = message.DESCRIPTOR.fields_by_name[name].number << 3 | _PACKED
-    content = floats.astype("<f4").tobytes()
-    message.MergeFromString(_varint(tag) + _varint(len(content)) + content)
-
-
-def _varint(number: int) -> bytes:
-    """Return a number in seven bits a byte, the lowest first, as protobuf writes it."""
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 from serving.artifact import Artifact, Device
 from serving.entries import Inputs
 from serving.errors import ArtifactError, ModelNotFound
-from serving.policies import Rule, profile_rules, stacked_cost
+from serving.gpu import NO_LIMITS, Gpu
+from serving.orders import Refusal
+from serving.policies import Rule, profile_rules
 from serving.quote import listed, quoted
 from serving.resolve import Resolved
+from serving.wire import ordinal_pb2 as wire
 
 CHAMPION = "champion"
 
@@ -33,17 +37,33 @@ class Served:
     cost: NDArray[np.float32]  # (1, 1, K, A), where a request has no policy
     coverage: NDArray[np.float32]  # (1,), where a request has none
     inputs: Inputs
+    heads: dict[int, list[bytes]] = field(default_factory=dict)  # of replies, by the number of rows
+
+    @functools.cached_property
+    def heading(self) -> bytes:
+        """What every reply of it has in common, as the bytes of a `PredictResponse`."""
+        reply = wire.PredictResponse(
+            model=self.name,
+            version=self.version,
+            labels=self.artifact.manifest.labels,
+            provider=self.artifact.provider,
+        )
+        return reply.SerializeToString()
 
 
 class Repository:
     """The live versions; never changed once made."""
 
-    def __init__(self, served: Iterable[Served]) -> None:
-        """Take what is served.
+    def __init__(
+        self, served: Iterable[Served], refusals: Mapping[str, Sequence[Refusal]] | None = None
+    ) -> None:
+        """Take what is served, and by name of a model what was to be served of it too and could not.
 
         Raises ArtifactError where two different files claim the same name and version.
         """
+        self.refusals: Mapping[str, Sequence[Refusal]] = refusals or {}
         self._models: dict[str, dict[str, Served]] = {}
+        self._found: dict[tuple[str, str], Served] = {}  # by what requests have named
         for new in served:
             versions = self._models.setdefault(new.name, {})
             known = versions.get(new.version)
@@ -62,6 +82,13 @@ class Repository:
         return (served for versions in self._models.values() for served in versions.values())
 
     def lookup(self, model: str, version: str) -> Served:
+        """Return the version that a request means; arguments and errors as of `_look_up`."""
+        found = self._found.get((model, version))
+        if found is None:
+            found = self._found[model, version] = self._look_up(model, version)
+        return found
+
+    def _look_up(self, model: str, version: str) -> Served:
         """Return the version that a request means.
 
         Args:
@@ -86,30 +113,31 @@ class Repository:
         return _version(model, version, versions)
 
 
-def load(resolved: Iterable[Resolved], device: Device) -> Repository:
-    """Load, check and warm what was resolved.
+def load(resolved: Iterable[Resolved], device: Device, gpu: Gpu = NO_LIMITS) -> Repository:
+    """Load and check what was resolved.
 
     Raises ArtifactError and DeviceError as `Artifact` does.
     """
     served = []
     for entry in resolved:
         logger.info("loading %s", entry.path)
-        artifact = Artifact(entry.path, device)
-        manifest = artifact.manifest
-        rules = profile_rules(manifest)
-        served.append(
-            Served(
-                entry.name or manifest.name,
-                entry.version,
-                entry.aliases,
-                artifact,
-                rules,
-                stacked_cost([rules[manifest.default_profile]]),
-                np.array([manifest.interval.coverage], np.float32),
-                Inputs(manifest.inputs),
-            )
-        )
+        served.append(as_served(entry, Artifact(entry.path, device, gpu)))
     return Repository(served)
+
+
+def as_served(entry: Resolved, artifact: Artifact) -> Served:
+    """Return a loaded file as what it was resolved to be."""
+    manifest = artifact.manifest
+    return Served(
+        entry.name or manifest.name,
+        entry.version,
+        entry.aliases,
+        artifact,
+        profile_rules(manifest),
+        artifact.cost,
+        artifact.coverage,
+        Inputs(manifest.inputs),
+    )
 
 
 def _version(model: str, version: str, versions: Mapping[str, Served]) -> Served:

@@ -1,4 +1,4 @@
-"""What a caller has, arrays, columns and policies, becomes a request."""
+"""What a caller has, arrays, columns, frames and policies, becomes a request."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from serving.frames import columns_of
+from serving.quote import listed
 from serving.wire import ordinal_pb2 as wire
 
+Rows = Any
+"""An array, or what NumPy makes one of; a mapping of names to columns; a data frame."""
 Output = Literal["probabilities", "expected_value", "decision", "action_costs", "interval", "uncertainty"]
 """What a prediction may hold; `action_costs` comes only where it is asked for."""
 
@@ -53,9 +57,20 @@ class Policy:
             rule = {"cost": wire.CostMatrix(actions=self.actions, cost=cost.ravel().tolist())}
         return wire.Policy(name=self.name, abstain_cost=self.abstain_cost, **rule)
 
+    def __repr__(self) -> str:
+        if self.cost is None:
+            rule = f"profile {self.profile!r}"
+        else:
+            cost = np.asarray(self.cost)
+            size = " × ".join(map(str, cost.shape))
+            rule = f"cost {size}, {cost.min():g} … {cost.max():g}" if cost.size else f"cost {size}"
+        actions = f", actions {listed(self.actions)}" if self.actions else ""
+        abstain = "" if self.abstain_cost is None else f", abstain {self.abstain_cost:g}"
+        return f"Policy({self.name!r}: {rule}{actions}{abstain})"
+
 
 def prediction_request(
-    rows: ArrayLike | Mapping[str, ArrayLike],
+    rows: Rows,
     model: str,
     version: str,
     policies: Sequence[str | Policy],
@@ -67,11 +82,12 @@ def prediction_request(
     for name, several in (("policies", policies), ("outputs", outputs)):
         if isinstance(several, str):
             raise TypeError(f"{name} must be a list, such as [{several!r}], got {several!r}")
+    columns: Mapping[str, Any] | None = rows if isinstance(rows, Mapping) else columns_of(rows)
     return wire.PredictRequest(
         model=model,
         version=version,
         request_id=request_id,
-        **({"table": _table(rows)} if isinstance(rows, Mapping) else {"tensor": _tensor(rows)}),
+        **({"tensor": _tensor(rows)} if columns is None else {"table": _table(columns)}),
         policies=[wire.Policy(profile=one) if isinstance(one, str) else one.message() for one in policies],
         coverage=coverage,
         outputs=[_output(one) for one in outputs],

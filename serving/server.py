@@ -1,36 +1,65 @@
-"""One gRPC server: `create_server` binds the port, `load` makes it SERVING, `drain` ends it."""
+"""One gRPC server: `create_server` binds the port, `load` or `apply` makes it SERVING, `drain` ends it."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import logging
+import contextlib
 import os
-import signal
-import socket
-import time
-from collections.abc import Sequence
-from pathlib import Path
+import resource
+from collections.abc import Mapping, Sequence
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]
 
-from serving import repository, service
+from serving import health, ports, reflection
 from serving.batching import Batching
 from serving.errors import AddressError
 from serving.health import Health
+from serving.inference import protocol
+from serving.inference.protocol import InferenceService
+from serving.live import Live
+from serving.orders import Applied, Refusal, Wanted
 from serving.repository import Repository
 from serving.resolve import resolve
+from serving.security import Security
+from serving.security.guard import Guard
+from serving.service import NAME, OrdinalService
 from serving.settings import Settings
+from serving.telemetry import Telemetry
+from serving.unsent import Unsent
 
-HEALTH_NAME: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-REFLECTION_NAME: str = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+_LAST_CALLS = 0.1  # seconds until what has come is looked at, or what was answered is sent
+_LOOK = 0.01  # seconds between looks at what is in flight
 
-# Calls that have come but are not looked at yet would be told CANCELLED by a stop, which no client retries.
-_LAST_CALLS = 0.1  # seconds
 
-logger = logging.getLogger(__name__)
+# Calls that gRPC holds until they are looked at. Of more it ends some by chance, as CANCELLED; its own
+# default, 1,000, is what comes in during a short stall.
+_HELD = 2**14
+_STREAMS = 1000  # calls at a time on one connection; its client holds back the others
+_MESSAGES = 16  # of the largest size, that may wait for their answers in all
+# Times the largest request: replies that wait until callers take them, in all, and on one connection.
+_UNSENT, _UNSENT_OF_ONE = 64, 8
+
+_FILES = 128  # that a worker may open beside its connections
+_CONNECTIONS = 2**14  # of a worker; each takes some 50 KB
+
+# What gRPC bounds before any code of this service sees a call; docs/serving.md says what that is good for.
+_BOUNDS = (
+    # Of all metadata of a call. By default gRPC refuses some by chance from half of that on.
+    ("grpc.max_metadata_size", 2**14),
+    ("grpc.absolute_max_metadata_size", 2**14),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # for TLS and HTTP/2 together; by default two minutes
+    # Callers that do not answer a ping are gone, or hold a connection on purpose; by default two hours.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    (
+        "grpc.http2.ping_timeout_ms",
+        20_000,
+    ),  # without it gRPC waits for a minute, whatever the line before says
+    # Callers may ping every 10 seconds, also between calls; whoever does so more often is cut off.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),
+)
 
 
 class Server:
@@ -41,15 +70,23 @@ class Server:
         settings: Settings,
         port: int,
         listener: grpc.aio.Server,
-        health: Health,
-        ordinal: service.OrdinalService,
+        health_: Health,
+        ordinal: OrdinalService,
+        batching: Batching,
+        telemetry: Telemetry,
+        security: Security,
     ) -> None:
         self.port = port
-        self.address = _joined(settings.host, port)
+        self.address = ports.joined(settings.host, port)
+        self.telemetry = telemetry
         self._settings = settings
         self._listener = listener
-        self._health = health
+        self._health = health_
         self._ordinal = ordinal
+        self._batching = batching
+        self._live = Live(settings)
+        self._draining = False
+        self._looking = asyncio.create_task(security.keep_looking())
 
     async def load(self, models: Sequence[str]) -> Repository:
         """Resolve, load and warm `models`, and report SERVING; return what is served.
@@ -60,23 +97,54 @@ class Server:
         Raises RegistryError, ArtifactError or DeviceError; the server then goes on as it was: with what
         it served, or NOT_SERVING where that was nothing.
         """
-        resolved = await resolve(models, self._settings)
-        loaded = await asyncio.to_thread(repository.load, resolved, self._settings.device)
-        self._ordinal.open(loaded)
-        await self._health.set_serving(True)
-        return loaded
+        names = dict.fromkeys(models)
+        wanted = dict(zip(names, await resolve(models, self._settings), strict=True))
+        loaded = await self._live.load(wanted)
+        for error in loaded.errors.values():
+            raise error
+        self._live.take(wanted, loaded)
+        return await self._open({}, complete=True)
 
-    async def drain(self) -> None:
-        """Report NOT_SERVING, pause, refuse new requests, let those in flight finish, and stop."""
-        await self._health.set_serving(False)
+    async def apply(self, wanted: Wanted) -> Applied:
+        """Serve what is wanted, and tell callers what was refused before; return what is served.
+
+        A MODEL that cannot be loaded stays what it was. The server is SERVING once there is something to
+        answer with for each.
+        """
+        loaded = await self._live.load(wanted.models, wanted.kept)
+        applied = self._live.take(wanted.models, loaded)
+        complete = applied.served.keys() == wanted.models.keys()
+        await self._open({**wanted.refused, **applied.refused}, complete)
+        return applied
+
+    async def finish(self) -> None:
+        """Report NOT_SERVING, pause, refuse new requests, and let those in flight finish; still listen.
+
+        A process then best ends without stopping the server, which would tell CANCELLED to what arrives at
+        that moment; a broken connection means UNAVAILABLE, and calls are made again.
+        """
+        self._draining = True
+        await self._health.drain()
         await asyncio.sleep(self._settings.pause)
         self._ordinal.close()
-        await asyncio.sleep(_LAST_CALLS)
         await self._health.close()
-        await self._listener.stop(self._settings.grace)
+        await asyncio.sleep(_LAST_CALLS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.grace):
+                while self.telemetry.under_way:
+                    await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_LAST_CALLS)
+
+    async def drain(self) -> None:
+        """Finish, and stop."""
+        await self.finish()
+        self._looking.cancel()
+        await self._listener.stop(0)
 
     async def close(self) -> None:
         """Stop at once."""
+        self._draining = True
+        self._looking.cancel()
         self._ordinal.close()
         await self._health.close()
         await self._listener.stop(None)
@@ -85,107 +153,86 @@ class Server:
         """After `close`: return how many requests go on in threads that nothing can end."""
         return self._ordinal.abandon()
 
+    async def _open(self, refused: Mapping[str, Refusal], complete: bool) -> Repository:
+        repository = self._live.repository(refused)
+        # Without any model callers are told UNAVAILABLE, and ask another worker.
+        if any(repository) and not self._draining:
+            self._ordinal.open(repository)
+            await self._health.serve(health.names(repository), complete)
+        return repository
 
-async def create_server(settings: Settings) -> Server:
-    """Return a server that listens and answers health, NOT_SERVING until `Server.load` is done.
 
-    With port 0 any free port is taken; `Server.port` tells which.
+async def create_server(settings: Settings, *, reserved: bool = False) -> Server:
+    """Return a server that listens and answers health, NOT_SERVING until models are loaded.
+
+    With port 0 any free port is taken; `Server.port` tells which. A port that is `reserved` for a service
+    (see `ports.Reserved`) is shared by its workers.
 
     Raises:
         AddressError: Where the host and port cannot be listened on.
+        SettingError: Where the settings of TLS and tokens, or their files, cannot be used.
     """
-    _check_address(settings.host, settings.port)
+    security = Security(settings)
+    if not reserved:
+        ports.check(settings.host, settings.port)
     listener = grpc.aio.server(
         options=[
-            ("grpc.so_reuseport", 0),  # else a second service on the port is silently accepted
+            ("grpc.so_reuseport", int(reserved)),  # 1 would silently accept a second service on the port
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", -1),  # bounded by the limits on what is asked
+            ("grpc.server.max_pending_requests", _HELD),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * _HELD),
+            ("grpc.max_concurrent_streams", _STREAMS),
+            *_BOUNDS,
+            ("grpc.max_allowed_incoming_connections", _most_connections()),
+            *_ages(settings),
         ]
     )
-    health = Health(["", service.NAME])
-    ordinal = service.OrdinalService(
-        Batching(threads=min(4, os.cpu_count() or 1), most_rows=settings.max_batch_rows)
+    telemetry = Telemetry()
+    batching = Batching(
+        min(4, len(os.sched_getaffinity(0))),
+        telemetry,
+        batch=settings.batch,
+        most_rows=settings.max_batch_rows,
+        delay=settings.batch_delay,
+        most_waiting=settings.max_queue,
+        most_bytes=_MESSAGES * settings.max_message_bytes,
     )
-    listener.add_generic_rpc_handlers((ordinal.handlers(),))
-    health_pb2_grpc.add_HealthServicer_to_server(health, listener)
-    reflection.enable_server_reflection([service.NAME, HEALTH_NAME, REFLECTION_NAME], listener)
+    ordinal = OrdinalService(batching, telemetry)
+    health_ = Health(["", NAME, protocol.NAME])
+    inference = InferenceService(ordinal.live, batching, telemetry, health_.ready)
+    unsent = Unsent(
+        _UNSENT * settings.max_message_bytes, most_of_one=_UNSENT_OF_ONE * settings.max_message_bytes
+    )
+    handlers = [ordinal.handlers(unsent), inference.handlers(unsent), health_.handlers()]
+    if settings.reflection:
+        handlers.append(reflection.handlers([NAME, protocol.NAME, health.NAME]))
+    if security.tokens is not None:
+        handlers = [Guard(handlers, security.tokens, telemetry)]
+    listener.add_generic_rpc_handlers(handlers)
+    address = ports.joined(settings.host, settings.port)
     try:
-        port = listener.add_insecure_port(_joined(settings.host, settings.port))
+        if security.certificates is not None:
+            port = listener.add_secure_port(address, security.certificates.credentials())
+        else:
+            port = listener.add_insecure_port(address)
     except RuntimeError as error:
-        raise AddressError(f"cannot listen on {_joined(settings.host, settings.port)}: {error}") from error
+        raise AddressError(f"cannot listen on {address}: {error}") from error
     await listener.start()
-    return Server(settings, port, listener, health, ordinal)
+    return Server(settings, port, listener, health_, ordinal, batching, telemetry, security)
 
 
-async def run(models: Sequence[str], settings: Settings) -> int:
-    """Serve `models` until SIGTERM or SIGINT, then drain; return how many requests outlived the grace.
-
-    Raises AddressError, RegistryError, ArtifactError or DeviceError where the start fails.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    server = await create_server(settings)
-    logger.info("listening on %s, NOT_SERVING yet", server.address)
-    loading = asyncio.create_task(server.load(models))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    try:
-        if loading.done():
-            _announce(server, loading.result(), _age_of_process())
-            await stopping
-            logger.info("draining: at most %g s for the requests in flight", settings.grace)
-            await server.drain()
-    finally:
-        loading.cancel()
-        stopping.cancel()
-        await server.close()
-    abandoned = server.abandon()
-    if abandoned:
-        logger.warning("%d requests are not done after %g s and are abandoned", abandoned, settings.grace)
-    logger.info("stopped")
-    return abandoned
+def _most_connections() -> int:
+    """Return how many there may be at a time: with all files open nothing could be loaded any more."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return _CONNECTIONS
+    return max(1, min(_CONNECTIONS, files - _FILES))
 
 
-def _age_of_process() -> float:
-    """Seconds since the kernel started this process, imports included."""
-    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # proc(5), field 22
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
-
-
-def _announce(server: Server, served: Repository, seconds: float) -> None:
-    for one in served:
-        logger.info(
-            "%s version %s%s on %s: labels %s",
-            one.name,
-            one.version,
-            "".join(f" @{alias}" for alias in one.aliases),
-            one.artifact.provider,
-            one.artifact.manifest.order,
-        )
-    # Whoever starts the service on port 0 reads the port here.
-    logger.info("SERVING on %s, %.1f s after the start", server.address, seconds)
-
-
-def _check_address(host: str, port: int) -> None:
-    """Bind the address for a moment: the system's reason for refusing is clearer than gRPC's."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        hint = "; another service may be running there, or use --port 0" if _taken(error) else ""
-        raise AddressError(f"cannot listen on {_joined(host, port)}: {reason}{hint}") from error
-
-
-def _taken(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _ages(settings: Settings) -> list[tuple[str, int]]:
+    """Return the options that let connections end; calls on them have all the time that they need."""
+    if not settings.max_connection_age:
+        return []
+    # Without a grace of its own, gRPC lets streams go on for as long as they like.
+    return [("grpc.max_connection_age_ms", max(1, round(settings.max_connection_age * 1000)))]

@@ -247,7 +247,7 @@ class Profile(_message.Message):
     def __init__(self, name: _Optional[str] = ..., cost: _Optional[_Union[CostMatrix, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "aliases", "labels", "values", "topology", "period", "inputs", "profiles", "default_profile", "loss", "head", "proper", "run_id", "digest", "provider", "manifest", "coverage")
+    __slots__ = ("name", "version", "aliases", "labels", "values", "topology", "period", "inputs", "profiles", "default_profile", "loss", "head", "proper", "run_id", "digest", "provider", "manifest", "coverage", "refused")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
@@ -266,6 +266,7 @@ class Model(_message.Message):
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
@@ -284,4 +285,15 @@ class Model(_message.Message):
     provider: str
     manifest: str
     coverage: float
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., values: _Optional[_Iterable[float]] = ..., topology: _Optional[_Union[Topology, str]] = ..., period: _Optional[float] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., profiles: _Optional[_Iterable[_Union[Profile, _Mapping]]] = ..., default_profile: _Optional[str] = ..., loss: _Optional[str] = ..., head: _Optional[str] = ..., proper: bool = ..., run_id: _Optional[str] = ..., digest: _Optional[str] = ..., provider: _Optional[str] = ..., manifest: _Optional[str] = ..., coverage: _Optional[float] = ...) -> None: ...
+    refused: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., values: _Optional[_Iterable[float]] = ..., topology: _Optional[_Union[Topology, str]] = ..., period: _Optional[float] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., profiles: _Optional[_Iterable[_Union[Profile, _Mapping]]] = ..., default_profile: _Optional[str] = ..., loss: _Optional[str] = ..., head: _Optional[str] = ..., proper: bool = ..., run_id: _Optional[str] = ..., digest: _Optional[str] = ..., provider: _Optional[str] = ..., manifest: _Optional[str] = ..., coverage: _Optional[float] = ..., refused: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("version", "reason", "since")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    reason: str
+    since: str
+    def __init__(self, version: _Optional[str] = ..., reason: _Optional[str] = ..., since: _Optional[str] = ...) -> None: ...

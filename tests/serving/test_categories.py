@@ -315,13 +315,14 @@ def test_requests_with_categories_share_a_run(serving_of, cars, monkeypatch):
         assert free.wait(LONG)
         return run(self, rows, *arguments)
 
-    def counted(self, work):
-        future = submit(self, work)
-        queued.release()
-        return future
+    def counted(self, work, caller):
+        try:
+            return submit(self, work, caller)
+        finally:
+            queued.release()
 
     asked = [random_columns(number, 1 + number % 3) for number in range(60)]
-    with serving_of(cars.path) as server, grpc.insecure_channel(server.address) as channel:
+    with serving_of(cars.path, batch="on") as server, grpc.insecure_channel(server.address) as channel:
         monkeypatch.setattr(Artifact, "run", held)
         monkeypatch.setattr(Batching, "submit", counted)
         stub = ordinal_pb2_grpc.OrdinalServiceStub(channel)

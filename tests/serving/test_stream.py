@@ -61,8 +61,8 @@ def accepted(monkeypatch):
     """Counts the requests that servers accept."""
     counter, submit = Counter(), Batching.submit
 
-    def counted(self, work):
-        future = submit(self, work)
+    def counted(self, work, caller):
+        future = submit(self, work, caller)
         counter.add()
         return future
 
@@ -255,14 +255,14 @@ def test_an_endless_generator_is_not_read_far_ahead(client):
 
 def test_no_more_than_some_are_begun_ahead_of_the_replies(serving_of, wine, held, accepted):
     """Of messages without a reply a limited number is begun; the others are left unread meanwhile."""
-    from serving import calls
+    from serving import streams
 
-    with serving_of(wine.path) as server, grpc.insecure_channel(server.address) as channel:
+    with serving_of(wine.path, batch="on") as server, grpc.insecure_channel(server.address) as channel:
         held.shut()
         stub = ordinal_pb2_grpc.OrdinalServiceStub(channel)
         replies = stub.PredictStream((rows_request(wine_rows(0)) for _ in range(1000)), timeout=LONG)
-        assert accepted.reaches(calls._AHEAD, LONG)
-        assert not accepted.reaches(calls._AHEAD + 1, 0.3)
+        assert accepted.reaches(streams._AHEAD, LONG)
+        assert not accepted.reaches(streams._AHEAD + 1, 0.3)
         held.set()
         assert sum(1 for _ in replies) == 1000
         assert accepted.count == 1000
@@ -270,12 +270,12 @@ def test_no_more_than_some_are_begun_ahead_of_the_replies(serving_of, wine, held
 
 def test_large_messages_are_begun_no_further_ahead_than_memory_allows(serving_of, wine, held, accepted):
     """A limit on bytes comes before that on messages."""
-    from serving import calls
+    from serving import streams
 
     message = rows_request(wine_rows(0, 100_000))
-    few = calls._AHEAD_BYTES // message.ByteSize()
-    assert 1 < few < calls._AHEAD
-    with serving_of(wine.path) as server, grpc.insecure_channel(server.address) as channel:
+    few = streams._AHEAD_BYTES // message.ByteSize()
+    assert 1 < few < streams._AHEAD
+    with serving_of(wine.path, batch="on") as server, grpc.insecure_channel(server.address) as channel:
         held.shut()
         message.outputs.append(wire.DECISION)
         replies = ordinal_pb2_grpc.OrdinalServiceStub(channel).PredictStream(
@@ -360,7 +360,7 @@ def test_a_fault_of_ours_ends_the_stream_with_its_number(serving_of, wine, monke
 @pytest.mark.parametrize("replies_read", [0, 5])
 def test_a_client_that_goes_away_is_not_mourned(serving_of, wine, held, accepted, caplog, replies_read):
     """Its requests are given up, those of the next one are answered, nothing is logged as an error."""
-    with serving_of(wine.path) as server:
+    with serving_of(wine.path, batch="on") as server:
         with grpc.insecure_channel(server.address) as channel:
             sender = Sender()
             replies = ordinal_pb2_grpc.OrdinalServiceStub(channel).PredictStream(sender, timeout=LONG)
@@ -435,7 +435,7 @@ def test_errors_of_a_stream_are_those_of_predict(client):
 
 def test_a_timeout_ends_the_stream(serving_of, wine, held):
     """`timeout` is that of the stream as a whole."""
-    with serving_of(wine.path) as server, Client(server.address) as client:
+    with serving_of(wine.path, batch="on") as server, Client(server.address) as client:
         held.shut()
         with pytest.raises(OrdinalError, match="DEADLINE_EXCEEDED"):
             list(client.predict_stream([wine_rows(0)], timeout=0.2))
@@ -444,7 +444,7 @@ def test_a_timeout_ends_the_stream(serving_of, wine, held):
 def test_a_drain_answers_what_is_accepted_and_refuses_what_comes_later(serving_of, wine, held, accepted):
     """An open stream gets the replies to all that was accepted, and UNAVAILABLE for the next message."""
     with (
-        serving_of(wine.path, grace=LONG) as server,
+        serving_of(wine.path, batch="on", grace=LONG) as server,
         grpc.insecure_channel(server.address) as channel,
     ):
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=LONG)
@@ -472,7 +472,7 @@ def test_a_drain_answers_what_is_accepted_and_refuses_what_comes_later(serving_o
 def test_a_stream_past_its_grace_is_cut_off(serving_of, wine, held, caplog):
     """A drain waits for `grace` and no longer, and nobody mourns what was cut off."""
     with (
-        serving_of(wine.path, grace=0.05) as server,
+        serving_of(wine.path, batch="on", grace=0.05) as server,
         grpc.insecure_channel(server.address) as channel,
     ):
         held.shut()
@@ -537,7 +537,7 @@ def test_a_stream_and_single_calls_go_side_by_side(channel):
 def test_health_is_answered_while_a_stream_waits(serving_of, wine, held, accepted):
     """A stream that waits for its graph does not hold health, and goes on afterwards."""
     with (
-        serving_of(wine.path) as server,
+        serving_of(wine.path, batch="on") as server,
         grpc.insecure_channel(server.address) as channel,
     ):
         held.shut()
