@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.doctor.finding import Finding, error, ok, warning
 from pipeline.doctor.installed import Package, first
 
-LIBRARIES = ("libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13", "libcufft.so.12", "libcudnn.so.9")
+LIBRARIES = ("libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13", "libcurand.so.10", "libcudnn.so.9")
 """What the CUDA provider of onnxruntime-gpu 1.31 loads."""
 DRIVERS = {12: (525, 60), 13: (580, 65)}
 """The oldest driver of each stack, as NVIDIA's table of minor version compatibility has it."""

@@ -148,7 +148,7 @@ def _runs(world: World) -> Iterator[Finding]:
         return
     try:
         found = tracking.running(uri, experiment, socket.gethostname(), world.environment)
-    except sqlite3.Error:
+    except (sqlite3.Error, ConnectionError):
         return  # which the check of the store tells
     yield from left.judge_runs(found)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from pipeline.doctor import addresses, tracking
+from pipeline.doctor import addresses, bucket, tracking
 from pipeline.doctor.finding import Finding, error, ok, warning
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def champion(config: Config, uri: str, environment: Mapping[str, str]) -> Iterat
     """Say whether the champion has its file."""
     try:
         found = tracking.champion(uri, config.name, _ALIAS, environment)
-    except sqlite3.Error:
+    except (sqlite3.Error, ConnectionError):
         return  # which the check of the store tells
     if found is None:
         yield ok("champion", f"{config.name} has no champion yet")
@@ -87,6 +87,8 @@ def champion(config: Config, uri: str, environment: Mapping[str, str]) -> Iterat
         yield from _file(Path(unquote(urlsplit(place).path)) / tracking.FILE, what, mend)
     elif scheme == "mlflow-artifacts" and tracking.served(uri, place, environment) is False:
         yield error("champion", f"{what} has no {tracking.FILE} on the server", mend)
+    elif scheme == "s3" and bucket.lacks(f"{place}/{tracking.FILE}", environment):
+        yield error("champion", f"{what} has no {tracking.FILE} at {place}", mend)
     else:
         yield ok("champion", f"{what} lies at {addresses.shown(place)}")
 

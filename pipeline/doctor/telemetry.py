@@ -24,10 +24,10 @@ class Switch:
 SWITCHES = {
     "DO_NOT_TRACK": Switch(_YES, "true", "Prefect"),
     "MLFLOW_DISABLE_TELEMETRY": Switch(("1", "true"), "true", "MLflow"),
+    "ORT_DISABLE_TELEMETRY": Switch(("1",), "1", "onnxruntime"),
     "PREFECT_SERVER_ANALYTICS_ENABLED": Switch(_NO, "false", "Prefect's server"),
+    "RAY_USAGE_STATS_ENABLED": Switch(("0",), "0", "Ray"),
 }
-NEIGHBOURS = {"RAY_USAGE_STATS_ENABLED": Switch(("0",), "0", "Ray")}
-"""Of packages that our commands do not start; they count only where they are set."""
 
 
 def check(environment: Mapping[str, str], settings: PrefectSettings) -> Iterator[Finding]:
@@ -35,11 +35,11 @@ def check(environment: Mapping[str, str], settings: PrefectSettings) -> Iterator
     problems = [*_set(environment), *_elsewhere(environment, settings)]
     yield from problems
     if not problems:
-        yield ok("telemetry", "nothing is sent to the makers of MLflow and Prefect")
+        yield ok("telemetry", "nothing is sent to the makers of MLflow, onnxruntime, Prefect and Ray")
 
 
 def _set(environment: Mapping[str, str]) -> Iterator[Finding]:
-    for name, switch in (SWITCHES | NEIGHBOURS).items():
+    for name, switch in SWITCHES.items():
         value = environment.get(name)
         if value is not None and value.strip().lower() not in switch.keeps:
             yield warning(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from pipeline.doctor import addresses, sqlite
+from pipeline.doctor import addresses, postgresql, sqlite
 from pipeline.doctor.addresses import Answer, shown
 from pipeline.doctor.finding import Finding, error, ok, warning
 from pipeline.doctor.sqlite import Database, Revisions
@@ -33,6 +33,8 @@ _API = "/api/2.0/mlflow"
 
 def address(told: str, environment: Mapping[str, str], folder: Path) -> tuple[str, str]:
     """Return the store that is meant, as MLflow finds it, and what says so."""
+    if told.startswith("$"):
+        return environment.get(told[1:]) or told, told[1:]
     if told:
         return told, "the config"
     if uri := environment.get("MLFLOW_TRACKING_URI"):
@@ -46,12 +48,18 @@ def check(uri: str, place: str, environment: Mapping[str, str]) -> Iterator[Find
     """Say whether the store can be used."""
     scheme = urlsplit(uri).scheme.partition("+")[0]
     path = addresses.sqlite_file(uri)
-    if path is not None:
+    if uri.startswith("$"):
+        yield error(
+            NAME,
+            f"the address of the store is to be in the environment variable {place}, which is not set",
+            f"export {place}=postgresql://…, or correct tracking.uri",
+        )
+    elif path is not None:
         yield from judge_file(place, sqlite.look(path), sqlite.revisions("mlflow", _MIGRATIONS))
     elif scheme in ("http", "https"):
         yield from judge_server(uri, place, addresses.ask(uri, "/health", headers(environment)))
     elif scheme in _DRIVERS:
-        yield from _database(uri, place, scheme)
+        yield from _database(uri, place, scheme, environment)
     elif scheme in ("", "file"):
         yield error(
             NAME,
@@ -136,7 +144,7 @@ def headers(environment: Mapping[str, str]) -> dict[str, str]:
     return {}
 
 
-def _database(uri: str, place: str, scheme: str) -> Iterator[Finding]:
+def _database(uri: str, place: str, scheme: str, environment: Mapping[str, str]) -> Iterator[Finding]:
     module, port = _DRIVERS[scheme]
     _, _, told = urlsplit(uri).scheme.partition("+")
     module = told or module
@@ -153,6 +161,9 @@ def _database(uri: str, place: str, scheme: str) -> Iterator[Finding]:
             f"no database answers at {name}:{number} ({shown(uri)}, by {place}): {trouble}",
             f"start it, or correct {place}",
         )
+    elif module == "psycopg2":
+        schemas = sqlite.revisions("mlflow", _MIGRATIONS)
+        yield from postgresql.judge(NAME, uri, place, postgresql.look(uri), schemas, environment)
     else:
         yield ok(NAME, f"a database answers at {name}:{number} (by {place})")
 
@@ -169,11 +180,10 @@ class Run:
 def running(uri: str, experiment: str, host: str, environment: Mapping[str, str]) -> list[Run]:
     """Return the runs of this host that are RUNNING; over HTTP those of one experiment.
 
-    Raises sqlite3.Error where the tables are not as this MLflow makes them.
+    Raises sqlite3.Error or ConnectionError where the tables are not as this MLflow makes them.
     """
-    path = addresses.sqlite_file(uri)
-    if path is not None:
-        return [Run(*map(str, row)) for row in _rows(path, _RUNNING, (FOLDER, HOST, host))]
+    if _has_tables(uri):
+        return [Run(*map(str, row)) for row in _rows(uri, _RUNNING, (FOLDER, HOST, host))]
     if not uri.startswith("http") or not experiment:
         return []
     sent = headers(environment)
@@ -210,12 +220,13 @@ where alias.name = ? and alias.alias = ?
 def champion(uri: str, model: str, alias: str, environment: Mapping[str, str]) -> tuple[int, str] | None:
     """Return the version that an alias points to and where its files are; None where there is none.
 
-    The place is empty where the version is gone. Raises sqlite3.Error where the tables are not as this
-    MLflow makes them.
+    The place is empty where the version is gone. Raises sqlite3.Error or ConnectionError where the tables
+    are not as this MLflow makes them.
     """
-    path = addresses.sqlite_file(uri)
-    if path is not None:
-        rows = _rows(path, _CHAMPION, (model, alias)) if path.is_file() and path.stat().st_size else []
+    if _has_tables(uri):
+        path = addresses.sqlite_file(uri)
+        there = path is None or (path.is_file() and path.stat().st_size)
+        rows = _rows(uri, _CHAMPION, (model, alias)) if there else []
         return (int(rows[0][0]), str(rows[0][1] or "")) if rows else None
     if not uri.startswith("http"):
         return None
@@ -238,7 +249,15 @@ def served(uri: str, place: str, environment: Mapping[str, str]) -> bool | None:
     return any(Path(one.get("path", "")).name == FILE for one in answer.json().get("files", []))
 
 
-def _rows(path: Path, query: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
+def _has_tables(uri: str) -> bool:
+    """Whether a store is a database that is looked into."""
+    return addresses.sqlite_file(uri) is not None or uri.startswith(("postgresql:", "postgresql+psycopg2:"))
+
+
+def _rows(uri: str, query: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    path = addresses.sqlite_file(uri)
+    if path is None:
+        return postgresql.rows(uri, query.replace("?", "%s"), values)
     mode = "rw" if os.access(path, os.W_OK) else "ro"
     uri = f"{path.resolve().as_uri()}?mode={mode}"
     with closing(sqlite3.connect(uri, uri=True, timeout=1)) as database:

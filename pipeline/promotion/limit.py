@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -10,6 +11,9 @@ from pipeline.errors import PromotionError
 
 LEASE = 120.0
 """Seconds that a lock outlives its process when that is killed; Prefect may look up to 15 s later."""
+AWAY = 150.0
+"""Seconds that a retraining waits for a server that does not answer."""
+_AGAIN = 3.0
 
 logger = logging.getLogger(__name__)
 
@@ -38,23 +42,63 @@ def held(name: str, wait: float) -> Iterator[None]:
         PromotionError: Where the server does not answer, or the slot is not free within `wait` seconds.
     """
     import httpx
+
+    stack = _taken(name, wait)
+    inside: BaseException | None = None
+    try:
+        with stack:
+            try:
+                yield
+            except BaseException as error:
+                inside = error
+                raise
+    except httpx.HTTPError as error:
+        if error is inside:
+            raise
+        # What was done under the lock is done: that it is not freed at once is no failure.
+        logger.warning(
+            "the Prefect limit %s is freed by its lease, within minutes: %s", name, _plain(error)
+        )
+        if inside is not None:
+            raise inside from None
+
+
+def _taken(name: str, wait: float) -> ExitStack:
+    """Take the slot, and return what gives it back."""
+    import httpx
     from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
     from prefect.concurrency.sync import concurrency
 
-    with ExitStack() as stack:
+    until = time.monotonic() + (AWAY if _in_a_run() else 0)
+    while True:
+        stack = ExitStack()
         try:
             _make(name)
             # `strict` ends this process where the lease is lost, since another may then hold the lock.
             stack.enter_context(concurrency(name, timeout_seconds=wait, lease_duration=LEASE, strict=True))
+            return stack
         except TimeoutError as error:
             raise PromotionError(
                 f"the Prefect limit {name!r} was not free in {wait:.0f} s; {_by_hand(name)}"
             ) from error
         except (httpx.HTTPError, ConcurrencySlotAcquisitionError, RuntimeError) as error:
-            raise PromotionError(
-                f"the Prefect server at {server()} does not lock: {' '.join(str(error).split())[:300]}"
-            ) from error
-        yield
+            if not isinstance(error, httpx.TransportError) or time.monotonic() > until:
+                raise PromotionError(
+                    f"the Prefect server at {server()} does not lock: {_plain(error)}"
+                ) from error
+            logger.warning("waiting for the Prefect server at %s: %s", server(), _plain(error))
+        time.sleep(_AGAIN)
+
+
+def _in_a_run() -> bool:
+    """Whether this is a retraining, which waits, and not a command, before which somebody sits."""
+    from prefect.runtime import flow_run
+
+    return flow_run.id is not None
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _make(name: str) -> None:

@@ -76,9 +76,7 @@ class Experiment:
         return cls(uri, name) if found else None
 
     def _create(self, name: str) -> str:
-        # A SQLite store keeps its files beside the database; a server decides for itself.
-        database = store.database(self.uri)
-        location = (database.resolve().parent / "mlartifacts").as_uri() if database else None
+        location = self._location()
         # The UI then opens on runs and models instead of on chat traces.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         try:
@@ -89,6 +87,24 @@ class Experiment:
             if found is None:
                 raise
             return str(found.experiment_id)
+
+    def _location(self) -> str | None:
+        """Return where files of a new experiment go; a server decides for itself.
+
+        They lie beside a SQLite file; for another database, beside those of its default experiment, since
+        MLflow would take the folder that this process happens to run in.
+        """
+        if self.uri.startswith(("http://", "https://")):
+            return None
+        if database := store.database(self.uri):
+            return (database.resolve().parent / "mlartifacts").as_uri()
+        default = self._client.get_experiment("0").artifact_location
+        if default.startswith("mlflow-artifacts:"):
+            raise InputError(
+                f"files of MLflow's store at {store.shown(self.uri)!r} are handed out by its server: give "
+                "the server's address, http://…, in place of its database"
+            )
+        return str(default.rpartition("/")[0])
 
     def begin(self, name: str, tags: Mapping[str, str], parent: Run | None = None) -> Run:
         """Open a run, below `parent` if there is one, that stays RUNNING until somebody ends it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,14 +27,27 @@ _QUIET = {
     "alembic": logging.WARNING,
     "mlflow.store.db.utils": logging.CRITICAL,
 }
-
+_OF_S3 = {
+    "botocore.exceptions": ("BotoCoreError", "ClientError"),
+    "boto3.exceptions": ("Boto3Error",),
+}
 
 shown = without_password
 
 
 def address(uri: str) -> str:
-    """Return the store that is meant: `uri`, or MLflow's default where it is empty."""
-    return uri or mlflow.get_tracking_uri()
+    """Return the store that is meant: `uri`, what the variable `$NAME` holds, or MLflow's default.
+
+    Raises:
+        InputError: Where there is no such variable.
+    """
+    if not uri.startswith("$"):
+        return uri or mlflow.get_tracking_uri()
+    if found := os.environ.get(uri[1:]):
+        return found
+    raise InputError(
+        f"the address of MLflow's store is to be in the environment variable {uri[1:]}: it is not set"
+    )
 
 
 @contextmanager
@@ -51,13 +65,24 @@ def reached(uri: str, error: type[PipelineError] = StoreError) -> Iterator[None]
         logging.getLogger(chatty).setLevel(level)
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as cause:
+    except _failures() as cause:
         reason = _reason(cause).replace(uri, shown(uri))
         raise error(f"MLflow's store at {shown(uri)!r} cannot be used: {reason}") from cause
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what stores raise; an object store's package is imported by MLflow where there is one."""
+    found: list[type[Exception]] = [MlflowException, SQLAlchemyError, OSError, ModuleNotFoundError]
+    for module, names in _OF_S3.items():
+        if module in sys.modules:
+            found += [getattr(sys.modules[module], name) for name in names]
+    return tuple(found)
+
+
 def _reason(error: BaseException) -> str:
     """Return what the database itself says, where there is one below."""
+    if isinstance(error, ModuleNotFoundError):  # a driver
+        return f"{error}; pip install 'ordinal[train,servers]'"
     below: BaseException | None = error
     while below is not None:
         if isinstance(below, DBAPIError) and below.orig is not None:
@@ -89,6 +114,18 @@ def alone(uri: str) -> Iterator[None]:
         return
     with FileLock(path.with_name(f".{path.name}.open.lock")):
         yield
+
+
+def make_tables(uri: str, root: str) -> None:
+    """Have MLflow make its tables in a database, unless they are there.
+
+    Args:
+        uri: Of the database.
+        root: Where files of experiments go, unless they say otherwise; its default experiment does not.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # which servers alone need else
+
+    SqlAlchemyStore(uri, root).engine.dispose()  # type: ignore[no-untyped-call]
 
 
 def check_database(uri: str) -> None:
