@@ -3,7 +3,7 @@
 Training: `train.fit` of an MLP and of a cnn on each device, in processes of their own that take turns. Each
 epoch is validated; what the first one takes beyond the others is the set-up: building, tracing, compiling.
 Serving: one artifact on one thread of the CPU and on the GPU, beside bare sessions of onnxruntime on the
-same file. Figures are medians over rounds.
+same file, and what each setting of the GPU brings. Figures are medians over rounds.
 
 TensorFlow wants the libraries of CUDA 12, onnxruntime those of CUDA 13, so that a GPU takes two
 environments: with the extra `train-gpu` run `--only training --keep FOLDER`, then with `serve-gpu`
@@ -17,26 +17,18 @@ import contextlib
 import functools
 import importlib.metadata
 import itertools
-import json
 import multiprocessing
 import os
 import subprocess
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gpu_serving
 import numpy as np
-import onnxruntime as ort
-from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
-
-from serving.artifact import CPU, CUDA, Artifact, DeviceError
-from serving.manifest import Input, Manifest
 
 # TensorFlow takes a GPU's memory for its process: only processes of their own import it, see `process`.
 if TYPE_CHECKING:
@@ -51,13 +43,6 @@ SHAPES = {"mlp": (20_000, 20), "cnn": (10_000, 28, 28, 1)}
 CLASSES, BATCH = 5, 256
 PRECISIONS = ("float32", "mixed")
 HIDDEN = {"CPU": "-1", "GPU": None}  # CUDA_VISIBLE_DEVICES of the processes
-BATCHES = (1, 64, 512, 4096)
-WARM_UP = 5  # runs, in which the GPU chooses its algorithms and takes its memory
-CLOSE = 1e-4  # of probabilities
-CLEAR = 1e-5  # of margins: below it a decision is a tie that may fall either way
-EXACT, FAST = {"use_tf32": "0"}, {"use_tf32": "1"}
-Rows = Mapping[str, NDArray[np.generic]]
-Run = Callable[[Rows], object]
 
 
 # --- training: what runs in a process that sees one device ----------------------------------------------
@@ -166,12 +151,14 @@ def training(rounds: int, seconds: float, console: Console) -> None:
             cpu.submit(gpus).result()
             seen = gpu.submit(gpus).result()
         except ImportError as error:
-            console.print(f"training: not run: {_line(error)}\n")
+            console.print(f"training: not run: {gpu_serving.line(error)}\n")
             return
         if not seen:
             console.print("training on a GPU: not run: TensorFlow sees none")
         devices = {"CPU": cpu, "GPU": gpu} if seen else {"CPU": cpu}
-        table = _table(f"Training, batches of {BATCH}", "steps/s", "times the CPU's", "set-up, s")
+        table = gpu_serving.table(
+            f"Training, batches of {BATCH}", "steps/s", "times the CPU's", "set-up, s"
+        )
         for case, precision in itertools.product(CASES, PRECISIONS):
             found = steps(devices, case, precision, rounds, seconds)
             for device, (speed, set_up) in found.items():
@@ -197,116 +184,7 @@ def steps(
     return {device: tuple(np.median(each[1:], axis=0)) for device, each in taken.items()}
 
 
-# --- serving --------------------------------------------------------------------------------------------
-
-
-def drawn(manifest: Manifest, count: int) -> dict[str, NDArray[np.generic]]:
-    """Return random rows such as a model was trained on: numbers in the ranges, categories that it saw."""
-    random = np.random.default_rng(1)
-
-    def of(spec: Input) -> NDArray[np.generic]:
-        if spec.dtype == "string":
-            columns = [random.choice(np.array(known, np.object_), count) for known in spec.categories]
-            return np.stack(columns, axis=1)
-        low, high = np.array(spec.ranges).T
-        return random.uniform(low, high, (count, *spec.shape)).astype(spec.dtype)
-
-    return {spec.name: of(spec) for spec in manifest.inputs}
-
-
-def bare(path: Path, *providers: Any) -> ort.InferenceSession:
-    """Return a session with onnxruntime's own settings, a thread for each core."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(path), options, providers=[*providers])
-
-
-def rows_a_second(runs: Mapping[str, Run], rows: Rows, seconds: float) -> dict[str, float]:
-    """Return the median of each, which take turns for about so many seconds each, at least nine times."""
-    batch = len(next(iter(rows.values())))
-    slowest = max(np.median([_timed(run, rows) for _ in range(WARM_UP)]) for run in runs.values())
-    rounds = int(np.clip(seconds / slowest, 9, 1000))
-    taken = [[_timed(run, rows) for run in runs.values()] for _ in range(rounds)]
-    return dict(zip(runs, batch / np.median(taken, axis=0), strict=True))
-
-
-def _timed(run: Run, rows: Rows) -> float:
-    started = time.perf_counter()
-    run(rows)
-    return time.perf_counter() - started
-
-
-def speed(path: Path, cpu: Artifact, cuda: Artifact | None, seconds: float, console: Console) -> None:
-    """Print rows a second."""
-    every = bare(path, CPU)
-    runs: dict[str, Run] = {
-        "artifact, cpu": cpu.run,
-        "bare, cpu, all cores": lambda rows: every.run(None, rows),
-    }
-    if cuda is not None:
-        alone = bare(path, (CUDA, EXACT), CPU)
-        runs |= {"artifact, cuda": cuda.run, "bare, cuda": lambda rows: alone.run(None, rows)}
-    table = _table(f"Serving {path.stem}, thousand rows/s", *(f"batch {batch}" for batch in BATCHES))
-    found = [rows_a_second(runs, drawn(cpu.manifest, batch), seconds) for batch in BATCHES]
-    for name in runs:
-        table.add_row(name, *(f"{one[name] / 1000:.1f}" for one in found))
-    console.print(table)
-
-
-def where(path: Path, rows: Rows) -> Counter[str]:
-    """Return how many nodes of the graph each provider ran, by onnxruntime's own profile."""
-    with tempfile.TemporaryDirectory() as scratch:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(scratch, "profile"))
-        session = ort.InferenceSession(str(path), options, providers=[(CUDA, EXACT), CPU])
-        session.run(None, dict(rows))
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return Counter(one["args"]["provider"] for one in events if one["name"].endswith("_kernel_time"))
-
-
-def parity(path: Path, cpu: Artifact, cuda: Artifact, console: Console) -> None:
-    """Print how far the GPU's answers are from the CPU's: with the default costs, and with others sent."""
-    rows = drawn(cpu.manifest, max(BATCHES))
-    random = np.random.default_rng(2)
-    count = len(cpu.manifest.labels)
-    cost = random.uniform(0, 5, (1, 3, count, count)).astype(np.float32)
-    others = {"cost": cost, "coverage": np.array([0.8], np.float32)}
-    fast = bare(path, (CUDA, FAST), CPU)
-    outputs = ["probabilities", "decision"]
-    ran = ", ".join(f"{nodes} by {name}" for name, nodes in where(path, rows).most_common())
-    console.print(f"{path.stem}: provider in use {cuda.provider}; nodes of the graph run: {ran}")
-    for costs, sent in (("default costs", {}), ("3 policies sent", others)):
-        wanted, exact = cpu.run(rows, **sent), cuda.run(rows, **sent)
-        clear = wanted.margin > CLEAR
-        answers = {
-            "TF32 off": (exact.probabilities, exact.decision),
-            "TF32 on": fast.run(outputs, {**rows, **sent}),
-        }
-        for setting, (p, decision) in answers.items():
-            far = float(np.abs(p - wanted.probabilities).max())
-            differ = int((decision != wanted.decision)[clear].sum())
-            kept = "reached" if far <= CLOSE and not differ else "MISSED"
-            bar = f"; bar {CLOSE:g} and none: {kept}" if setting == "TF32 off" else ""
-            console.print(
-                f"  {costs}, {setting}: probabilities differ by {far:.1e} at most, "
-                f"{differ} of {clear.sum()} clear decisions differ{bar}"
-            )
-    console.print()
-
-
-def serving(paths: list[Path], seconds: float, console: Console) -> None:
-    """Measure each artifact on each device that onnxruntime can use."""
-    for path in paths:
-        cpu, cuda = Artifact(path, "cpu"), None
-        try:
-            cuda = Artifact(path, "cuda")
-        except DeviceError as error:
-            console.print(f"serving {path.stem} on a GPU: not run: {_line(error)}")
-        speed(path, cpu, cuda, seconds, console)
-        if cuda is not None:
-            parity(path, cpu, cuda, console)
+# --- serving: the artifacts -----------------------------------------------------------------------------
 
 
 def made(folder: Path, console: Console) -> list[Path]:
@@ -319,7 +197,9 @@ def made(folder: Path, console: Console) -> list[Path]:
             for case, path in zip(CASES, paths, strict=True):
                 cpu.submit(export, case, path).result()
         except ImportError as error:
-            console.print(f"serving: not run: no artifact was given, and none can be made: {_line(error)}")
+            console.print(
+                f"serving: not run: no artifact was given, and none can be made: {gpu_serving.line(error)}"
+            )
             return []
     return paths
 
@@ -345,18 +225,6 @@ def hardware() -> str:
     return f"{processor}; {gpu}; {', '.join(versions)}"
 
 
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    return table
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -375,7 +243,7 @@ def main() -> None:
         if not paths and (given.only != "training" or given.keep):
             paths = made(given.keep or Path(scratch), console)
         if given.only != "training":
-            serving(paths, given.seconds, console)
+            gpu_serving.serving(paths, given.seconds, console)
 
 
 if __name__ == "__main__":

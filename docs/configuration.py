@@ -13,8 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config import Config, Profile, Space
-from pipeline.config.models import Named
+from pipeline.config import Config, Named, Profile, Space
 
 DOCS = Path(__file__).parent
 

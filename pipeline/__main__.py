@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pipeline import environment
-from pipeline.commands import doctor, registry, schedule, score, ui
+from pipeline.commands import doctor, migrate, registry, schedule, score, ui
 from pipeline.errors import InputError, PipelineError
 
 if TYPE_CHECKING:
@@ -182,23 +182,26 @@ def _retrained(settings: Config) -> Retrained:
             _say(f"warning: {note}")
         if session.folder.resumed:
             _say(f"going on with the run in {session.folder.path}, whose process has ended")
-        at_a_time = f", {search.workers} at a time" if search.workers > 1 else ""
+        at_a_time, where = search.workers, f"{session.gpus} GPUs" if session.gpus else "the CPU"
+        if session.cluster is not None:
+            at_a_time, where = session.cluster.at_a_time, session.cluster.described
+        at_once = f", {at_a_time} at a time" if at_a_time > 1 else ""
         _say(
             f"{settings.name}: {len(data.y)} rows, {data.labels.count} labels; {search.trials} trials"
-            f"{at_a_time} on {f'{session.gpus} GPUs' if session.gpus else 'the CPU'}; starting Prefect …"
+            f"{at_once} on {where}; starting Prefect …"
         )
         from pipeline import flow  # whatever may be wrong with the input was found before a server starts
 
+        environment.keep_interrupts()
         return flow.retrain(settings)
 
 
 def _steps(result: Retrained, config: Config, file: Path) -> Iterator[str]:
     """Yield the commands to go on with."""
-    from pipeline.tracking import store
-
-    name, uri = result.model, store.shown(result.tracking_uri)
+    name, told = result.model, config.tracking.uri
     # A store that no config names is found by those commands as it was by this one.
-    where = f" --tracking-uri {shlex.quote(uri)}" if config.tracking.uri else ""
+    uri = f'"{told}"' if told.startswith("$") else shlex.quote(result.tracking_uri)
+    where = f" --tracking-uri {uri}" if told else ""
     yield f"see the report on it: ordinal-pipeline ui {shlex.quote(str(file))}"
     if not result.promoted:
         yield f"promote it by hand: ordinal-pipeline promote {name} {result.version} --why TEXT{where}"
@@ -214,6 +217,7 @@ for command in (
     doctor.doctor,
     schedule.schedule,
     score.score,
+    migrate.migrate,
     ui.ui,
 ):
     app.command()(command)

@@ -33,6 +33,7 @@ class Child:
         environment: Mapping[str, str],
         grace: float = 10.0,
         log: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         """A process to be started.
 
@@ -42,6 +43,7 @@ class Child:
             environment: Of it, all of it.
             grace: Seconds that it has after SIGTERM.
             log: Where to write what it writes, anew; by default a file that goes with the context.
+            folder: That it works in; by default that of this process.
         """
         self._arguments = (module, *arguments)
         # It finds this package also where that runs from a checkout.
@@ -49,6 +51,7 @@ class Child:
         self._environment = {**environment, "PYTHONPATH": path}
         self._grace = grace
         self._kept = log
+        self._folder = folder
 
     def __enter__(self) -> Self:
         """Start it; raises PipelineError where it cannot be started."""
@@ -65,6 +68,7 @@ class Child:
                     stdout=self._log,
                     stderr=subprocess.STDOUT,
                     env=self._environment,
+                    cwd=self._folder,
                     # Ctrl-C in a terminal is for us, and what it starts ends with it.
                     start_new_session=True,
                 )

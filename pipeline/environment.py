@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_DEFAULTS = {
+DEFAULTS = {
     # Nothing leaves the machine unasked.
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "ORT_DISABLE_TELEMETRY": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
     # Prefect's embedded server creates its database on the first start; its own limit of 20 s is too short.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # A run outlives two minutes without Prefect's server, and without the database behind that (its 500).
+    "PREFECT_CLIENT_MAX_RETRIES": "6",
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
     # We state the packages that a model needs; MLflow's guessing takes tens of seconds.
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
@@ -30,8 +36,16 @@ _DEFAULTS = {
 
 def prepare() -> None:
     """Set what the environment does not set yet."""
-    for name, value in _DEFAULTS.items():
+    for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def keep_interrupts() -> None:
+    """Let SIGINT interrupt what this thread waits for, as Python has it.
+
+    polars, which MLflow imports where it is installed, handles SIGINT too, and lets a wait go on after it.
+    """
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 @contextmanager
@@ -68,21 +82,24 @@ def import_tensorflow(*, use: bool = True) -> None:
     logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 
-def take_devices(place: int, threads: int) -> int:
-    """Let TensorFlow use so many threads and, where there are GPUs, one of them; return how many there are.
+def take_devices(place: int, threads: int, replicas: int = 1) -> int:
+    """Let TensorFlow use so many threads and some of the GPUs; return how many GPUs there are.
 
     Args:
         place: Of this process among those that train; they take the GPUs in turn.
         threads: 0 for as many as TensorFlow likes.
+        replicas: GPUs that a training of this process is spread over.
     """
     with quiet():
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
         if gpus:
-            mine = gpus[place % len(gpus)]
+            count = min(replicas, len(gpus))
+            mine = [gpus[(place * count + i) % len(gpus)] for i in range(count)]
             tf.config.set_visible_devices(mine, "GPU")
-            tf.config.experimental.set_memory_growth(mine, True)  # others may train on it too
+            for gpu in mine:
+                tf.config.experimental.set_memory_growth(gpu, True)  # others may train on it too
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     return len(gpus)

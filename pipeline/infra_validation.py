@@ -91,7 +91,7 @@ def validate(
             address = service.address()
             artifact = Artifact(path, "cpu")
             asked = askable(artifact, rows)
-            with Client(address) as client:
+            with Client(address, connections=1, retry=False) as client:
                 try:
                     answered = _golden(client, artifact, asked, name, titled)
                 except ExportError as error:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import joblib
 
-from pipeline.config import Config
+from pipeline.config import Config, Search
 from pipeline.data import Dataset, load
 from pipeline.errors import PipelineError
 from pipeline.fingerprint import fingerprint
@@ -21,6 +22,9 @@ from pipeline.run_folder import RunFolder
 from pipeline.sweep import Pair, workers
 from pipeline.sweep.workers import Workers
 from pipeline.tracking.runs import FOLDER, HOST, Experiment
+
+if TYPE_CHECKING:
+    from pipeline.sweep.cluster import Cluster
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,7 @@ class Session:
         workers: Processes that train.
         pairs: Of loss and head.
         gpus: How many the workers see.
+        cluster: Where trials are trained instead, if not by these processes.
     """
 
     config: Config
@@ -44,6 +49,7 @@ class Session:
     workers: Workers
     pairs: list[Pair]
     gpus: int
+    cluster: Cluster | None = None
 
     @property
     def tags(self) -> dict[str, str]:
@@ -70,10 +76,12 @@ def opened(config: Config) -> Iterator[Session]:
         yield outer
         return
     workers.prepare()
-    data = load(config)
     search = config.search
     with ExitStack() as stack:
-        pool = stack.enter_context(Workers(search.workers, search.threads))
+        cluster = _cluster(search, stack)
+        data = load(config)
+        here = (search.workers, search.threads, search.replicas) if cluster is None else (1,)
+        pool = stack.enter_context(Workers(*here))
         # Nothing is left where the config is wrong, which only Keras can tell.
         rows = Path(stack.enter_context(TemporaryDirectory(prefix="ordinal-"))) / "rows"
         try:
@@ -89,9 +97,17 @@ def opened(config: Config) -> Iterator[Session]:
         mark = fingerprint(config, data, experiment.uri)
         folder = stack.enter_context(RunFolder.held(config.name, mark))
         folder.keep_rows(rows)
-        session = Session(config, data, experiment, folder, pool, pairs, gpus)
+        session = Session(config, data, experiment, folder, pool, pairs, gpus, cluster)
         token = _open.set(session)
         try:
             yield session
         finally:
             _open.reset(token)
+
+
+def _cluster(search: Search, stack: ExitStack) -> Cluster | None:
+    if search.backend != "ray":
+        return None
+    from pipeline.sweep import cluster  # nothing of it is imported where it is not asked for
+
+    return stack.enter_context(cluster.joined(search))

@@ -9,11 +9,16 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import uvloop
+
+from serving.client import Client
 from serving.server import Server, create_server
 from serving.settings import Settings
 
@@ -22,7 +27,7 @@ class Running:
     """A server in this process, its event loop on a thread."""
 
     def __init__(self, models: Sequence[Path], settings: Settings) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self.server: Server = self.do(create_server(settings))
@@ -82,8 +87,65 @@ class Process:
         """Wait until it is serving; return its address."""
         return self.wait_for(r"SERVING on (\S+),")[1]
 
+    def workers(self) -> list[int]:
+        """The processes that answer, in the order in which they were started."""
+        return children(self.popen.pid, "serving.worker")
+
     def end(self) -> int:
         """Wait for its end; return the exit status."""
         assert self.popen.stderr is not None
         self.log.extend(self.popen.stderr)
         return self.popen.wait(timeout=30)
+
+
+def children(pid: int, module: str) -> list[int]:
+    """The processes that one has started to run a module, and that have not ended."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, parent = status.read_text().rpartition(")")[2].split()[:2]
+            command = status.with_name("cmdline").read_bytes().split(b"\0")
+            if int(parent) == pid and state != "Z" and module.encode() in command:
+                found.append(int(status.parent.name))
+    return sorted(found)
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    """Return what the condition returns as soon as that counts as true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it has not come true"
+        time.sleep(0.02)
+    return found
+
+
+class Load:
+    """Threads that ask all the time, each with connections of its own, and keep what goes wrong."""
+
+    def __init__(self, address: str, rows: np.ndarray, threads: int = 2) -> None:
+        self.answered = 0
+        self.failures: list[Exception] = []
+        self._address = address
+        self._rows = rows
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        wait_until(lambda: self.answered > 10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        with Client(self._address) as client:
+            while not self._stop.is_set():
+                try:
+                    assert len(client.predict(self._rows).probabilities) == len(self._rows)
+                    self.answered += 1
+                except Exception as error:  # noqa: BLE001 - whatever it is, the test tells it
+                    self.failures.append(error)

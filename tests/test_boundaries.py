@@ -29,7 +29,14 @@ def _loaded_by(statement: str) -> set[str]:
         ("from serving import server", ("pipeline", *HEAVY)),
         ("from serving import artifact, manifest", ("pipeline", *HEAVY)),
         ("import serving.__main__", ("pipeline", "onnxruntime", *HEAVY)),
-        ("from serving import client", ("pipeline", "onnxruntime", "pydantic", *HEAVY)),
+        (
+            "from serving import aio, client",
+            ("pipeline", "onnxruntime", "pydantic", "typer", "rich", "uvloop", "polars", "pyarrow", *HEAVY),
+        ),
+        (
+            "from serving import supervisor, watch",
+            ("pipeline", "onnxruntime", "numpy", "pydantic", "prometheus_client", *HEAVY),
+        ),
         ("import pipeline.__main__", ("onnxruntime", "grpc", *HEAVY)),
         ("from pipeline import config, costs, metrics", ("onnxruntime", *HEAVY)),
         # One process for all of these, since TensorFlow takes its time.
@@ -43,8 +50,18 @@ def _loaded_by(statement: str) -> set[str]:
             "from pipeline import promotion",
             ("prefect", "tensorflow", "sklearn", "ray"),
         ),
+        ("from pipeline import flow, session", ("tensorflow", "prefect_ray", "ray")),
+        (
+            "from pipeline.scoring import on_ray, places, run",
+            ("tensorflow", "keras", "prefect", "mlflow", "ray"),
+        ),
+        (
+            "from pipeline.cluster import connecting, software",
+            ("onnxruntime", "grpc", "prefect_ray", "pyarrow", *HEAVY),
+        ),
     ],
 )
+@pytest.mark.slow
 def test_importing_a_part_leaves_the_others_alone(statement: str, absent: tuple[str, ...]) -> None:
     """A part loads only what it is for."""
     assert _loaded_by(statement) & set(absent) == set()
@@ -91,8 +108,22 @@ def test_the_pipeline_knows_of_serving_only_the_artifact_and_the_client() -> Non
         ),
         ("pipeline", "pyarrow", ("pipeline/data/", "pipeline/scoring/")),
         ("pipeline", "pandera", ("pipeline/data/schema.py",)),
+        (
+            "pipeline",
+            "ray",
+            (
+                "pipeline/cluster/",
+                "pipeline/flow/on_ray.py",
+                "pipeline/scoring/ray_",
+                "pipeline/sweep/on_node.py",
+            ),
+        ),
+        ("pipeline", "prefect_ray", ("pipeline/flow/on_ray.py",)),
         ("pipeline", "PIL", ("pipeline/data/images.py",)),
         ("serving", "mlflow", ("serving/registry.py",)),
+        ("serving", "opentelemetry", ("serving/traces.py",)),
+        ("serving", "polars", ("serving/frames.py", "serving/answer_frame.py", "serving/answers.py")),
+        ("serving", "pyarrow", ("serving/frames.py",)),
     ],
 )
 def test_a_library_is_known_in_one_place(package: str, library: str, only: tuple[str, ...]) -> None:

@@ -59,6 +59,7 @@ def schedule(
 
     settings = load_config(config, changed)
 
+    environment.keep_interrupts()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         serve(settings, config, changed, cron=cron, timezone=timezone, port=port, now=now, say=_say)

@@ -17,6 +17,7 @@ from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.scoring.parts import Plan
+    from pipeline.scoring.places import Open
     from pipeline.scoring.run import Job, Summary
 
 _ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
@@ -87,6 +88,15 @@ def score(
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="What the model runs on.")
     ] = "auto",
+    ray: Annotated[
+        str,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Score on the Ray cluster at HOST:PORT, ray://HOST:PORT or auto.",
+            show_default="this machine",
+        ),
+    ] = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT where it is there, once all is scored.")
     ] = False,
@@ -108,11 +118,15 @@ def score(
     """
     environment.prepare()
     _check_names(rows, out, encoding)
-    from pipeline.scoring import fetch, inputs, output, run
+    from pipeline.scoring import fetch, inputs, output, places, run
     from pipeline.scoring.scorer import Question, Scorer
+    from serving.artifact import CUDA
 
     kind = output.ending(out)
-    artifact = fetch.load(model, version, alias, tracking_uri, device)
+    # Nodes of a cluster have devices of their own.
+    with fetch.found(model, version, alias, tracking_uri) as path:
+        artifact = fetch.load(path, "cpu" if ray else device)
+        content = path.read_bytes() if ray else b""
     question = Question(tuple(profile or ()), coverage)
     features = Scorer(artifact, question).features
     source = inputs.open_source(rows, features, None if keep_all else keep or (), encoding)
@@ -120,12 +134,21 @@ def score(
     scorer = Scorer(artifact, question)
     output.check(kind, scorer.score(source.none()).answers.schema)
     size = batch_rows or source.rows
-    plan = run.plan(source, question, artifact.digest, artifact.provider, size, encoding)
+    provider = CUDA if ray and device == "cuda" else artifact.provider
+    plan = run.plan(source, question, artifact.digest, provider, size, encoding)
     about = {"ordinal.model": artifact.manifest.name, "ordinal.sha256": artifact.digest}
     job = run.Job(source, scorer, out, size, max_rejected, about)
+    environment.keep_interrupts()
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        summary = _scored(job, plan, overwrite=overwrite)
+        if ray:
+            from pipeline.scoring import on_ray
+
+            with on_ray.connected(ray, _say) as cluster:
+                place = cluster.place(job, content, "cuda" if device == "cuda" else "cpu")
+                summary = _scored(job, plan, place, overwrite=overwrite)
+        else:
+            summary = _scored(job, plan, places.threads, overwrite=overwrite)
     except (KeyboardInterrupt, SystemExit) as error:
         _say("ended before its time: the same command goes on from here")
         raise typer.Exit(getattr(error, "code", 128 + signal.SIGINT)) from None
@@ -138,7 +161,7 @@ def score(
         typer.echo(json.dumps(asdict(summary)))
 
 
-def _scored(job: Job, plan: Plan, *, overwrite: bool) -> Summary:
+def _scored(job: Job, plan: Plan, place: Open, *, overwrite: bool) -> Summary:
     """Score all rows that no earlier process has."""
     from pipeline.scoring import readings, run
     from pipeline.scoring.parts import beside, held
@@ -160,7 +183,7 @@ def _scored(job: Job, plan: Plan, *, overwrite: bool) -> Summary:
         if differs:
             _say(f"beginning anew: {parts.folder} is of a run that differs in {', '.join(differs)}")
         with Watch(job.source.path.name) as watch:
-            return run.score(job, parts, plan, watch)
+            return run.score(job, parts, plan, watch, place)
 
 
 def _check_names(rows: Path, out: Path, encoding: str) -> None:

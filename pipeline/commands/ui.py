@@ -57,6 +57,7 @@ def ui(
         tracking_uri = tracking_uri or settings.tracking.uri
         experiment = settings.tracking.experiment or settings.name
     store.hurry()
+    environment.keep_interrupts()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as Ctrl-C does, by ending both
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         mlflow = stack.enter_context(MlflowServer(tracking_uri, port))

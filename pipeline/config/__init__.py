@@ -3,9 +3,10 @@
 from pipeline.config.data import BUILT_IN, MISSING, Data, Split
 from pipeline.config.decision import BuiltInProfile, Decision, IntervalKind, Profile
 from pipeline.config.gate import Gate
-from pipeline.config.models import Config, Model, Named, Search, Tracking
+from pipeline.config.models import Config, Model, Tracking
 from pipeline.config.notify import Notify
 from pipeline.config.reading import load_config, told_of
+from pipeline.config.search import Named, Search
 from pipeline.config.space import Range, Space
 
 __all__ = [

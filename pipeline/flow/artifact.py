@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from pipeline import candidate, evaluate
 from pipeline.artifact_key import artifact_key
 from pipeline.evaluate import Evaluation
+from pipeline.flow.shown import show
 from pipeline.infra_validation import CHALLENGER
 from pipeline.report import data as data_report
 from pipeline.report import figures, notes, tables
@@ -88,9 +88,7 @@ def describe(
         ]
     )
     run.note(page)
-    create_markdown_artifact(
-        page, key=artifact_key("trials", manifest.name), description=f"Trials of {manifest.name}"
-    )
+    show(page, artifact_key("trials", manifest.name), f"Trials of {manifest.name}")
     return page
 
 

@@ -17,6 +17,7 @@ from pipeline.flow.verdict import Outcome, conclude, judge, promote
 from pipeline.report import tables
 from pipeline.run_folder import is_alive
 from pipeline.session import opened
+from pipeline.tracking import store
 from pipeline.tracking.runs import FOLDER
 
 
@@ -70,7 +71,7 @@ def retrain(config: Config) -> Retrained:
         run_id=run.id,
         experiment_id=experiment.id,
         flow_run_id=str(flow_run.id),
-        tracking_uri=experiment.uri,
+        tracking_uri=store.shown(experiment.uri),
         model=config.name,
         version=version,
         artifact=str(kept),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
@@ -12,7 +15,7 @@ from pipeline.session import Session
 from pipeline.sweep import Trial
 from pipeline.sweep.sweep import Sweep
 from pipeline.sweep.tried import Tried
-from pipeline.sweep.workers import Lease
+from pipeline.sweep.workers import Lease, Places
 from pipeline.tracking.runs import Run
 
 
@@ -26,6 +29,10 @@ def load_data(session: Session) -> None:
         log.warning("data: %s", note)
     if session.folder.resumed:
         log.warning("going on with the run in %s, whose process has ended", session.folder.path)
+    if session.cluster is not None:
+        from pipeline.flow import on_ray  # nothing of Ray is imported where it is not asked for
+
+        on_ray.check(session.cluster)
 
 
 @task(name="begin", cache_policy=NO_CACHE)
@@ -46,20 +53,36 @@ def search(session: Session, run: Run) -> list[Tried]:
     if sweep.found:
         log.info("%d trials were done before", len(sweep.found))
     waiting = []
-    try:
-        for trial, lease in sweep.trials():
-            waiting.append(run_trial.submit(trial, lease, sweep))
-            # Also where Prefect ends the task before it begins.
-            waiting[-1].add_done_callback(lease.give)
-        for future in waiting:
-            future.result()
-    except BaseException:
-        session.workers.close()  # Prefect waits for its threads, and they for the workers
-        raise
+    with _places(session) as places:
+        try:
+            for trial, lease in sweep.trials(places):
+                waiting.append(run_trial.submit(trial, lease, sweep))
+                # Also where Prefect ends the task before it begins.
+                waiting[-1].add_done_callback(lease.give)
+            for future in waiting:
+                future.result()
+        except BaseException:
+            places.close()  # Prefect waits for its threads, and they for the places
+            raise
     tried = sweep.best  # where there is none, the same command tries again what was not ended
     session.folder.note(searched=True)
     log.info("best of %d: %s", len(tried), tried[0].trial.title)
     return tried
+
+
+@contextmanager
+def _places(session: Session) -> Iterator[Places]:
+    """Have places to train at: the session's processes, or nodes of its cluster."""
+    if session.cluster is None:
+        yield session.workers
+        return
+    from pipeline.flow import on_ray  # nothing of Ray is imported where it is not asked for
+
+    get_run_logger().info(
+        "trials on %s, %d at a time", session.cluster.described, session.cluster.at_a_time
+    )
+    with on_ray.nodes(session) as places:
+        yield places
 
 
 @task(name="trial", task_run_name="{trial.title}", cache_policy=NO_CACHE)

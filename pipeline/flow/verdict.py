@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from pipeline import candidate, promotion
 from pipeline.artifact_key import artifact_key
+from pipeline.errors import InputError, StoreError
 from pipeline.evaluate import Evaluation
+from pipeline.flow.shown import show
 from pipeline.gate import Verdict
 from pipeline.promotion import Golden
 from pipeline.promotion.lock import whoami
@@ -67,9 +68,7 @@ def keep_verdict(verdict: Verdict, version: int, session: Session, run: Run) -> 
     page = verdict.markdown(f"{name} version {version}")
     session.folder.keep_verdict(verdict)
     candidate.keep_verdict(verdict, page, version, session, run)
-    create_markdown_artifact(
-        page, key=artifact_key("verdict", name), description=f"The gate's verdict on {name}"
-    )
+    show(page, artifact_key("verdict", name), f"The gate's verdict on {name}")
     for check in verdict.checks:
         if check.passed is False:
             log.warning("failed: %s", check.words)
@@ -100,17 +99,20 @@ def promote(
         return again.passed, again.reasons[0], again.digest
 
     inputs = session.data.raw(session.data.parts.test[: candidate.GOLDEN])
-    moved = promotion.promote(
-        uri,
-        config.name,
-        version,
-        why=verdict.reasons[0],
-        who=f"retrain {run.id} of {whoami()}",
-        digest=verdict.digest,
-        judged_against=verdict.champion,
-        rejudge=rejudge,
-        golden=Golden(inputs, np.asarray(Artifact(path, "cpu").run(inputs).probabilities)),
-    )
+    try:
+        moved = promotion.promote(
+            uri,
+            config.name,
+            version,
+            why=verdict.reasons[0],
+            who=f"retrain {run.id} of {whoami()}",
+            digest=verdict.digest,
+            judged_against=verdict.champion,
+            rejudge=rejudge,
+            golden=Golden(inputs, np.asarray(Artifact(path, "cpu").run(inputs).probabilities)),
+        )
+    except InputError as error:  # of a store that answered when the run began: the config is right
+        raise StoreError(str(error)) from error
     for note in moved.notes:
         log.warning("put right: %s", note)
     log.info("models:/%s@champion is version %s", config.name, moved.champion)

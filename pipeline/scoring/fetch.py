@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import environment
@@ -19,22 +21,34 @@ from serving.artifact import Artifact, ArtifactError, Device, DeviceError
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def load(model: str, version: int | None, alias: str | None, tracking_uri: str, device: Device) -> Artifact:
-    """Load the artifact of a model, by its path or out of the registry.
+@contextmanager
+def found(model: str, version: int | None, alias: str | None, tracking_uri: str) -> Iterator[Path]:
+    """Have the file of a model at hand, by its path or out of the registry.
 
     Raises:
-        InputError: Where there is no such model, or it may not be served.
-        PipelineError: Where it cannot be run on the device.
+        InputError: Where there is no such model.
+        PipelineError: Where the registry fails.
     """
     if version is not None and alias is not None:
         raise InputError("--version and --alias each name a version: give one of them")
+    if not model.endswith(".onnx"):
+        with tempfile.TemporaryDirectory() as folder:
+            yield _fetched(model, version, alias, tracking_uri, folder)
+        return
+    if version is not None or alias is not None:
+        raise InputError(f"--version and --alias are of registered models, and {model!r} is a file")
+    yield Path(model)
+
+
+def load(path: Path, device: Device) -> Artifact:
+    """Load an artifact.
+
+    Raises:
+        InputError: Where it may not be served.
+        PipelineError: Where it cannot be run on the device.
+    """
     try:
-        if not model.endswith(".onnx"):
-            with tempfile.TemporaryDirectory() as folder:
-                return Artifact(_fetched(model, version, alias, tracking_uri, folder), device)
-        if version is not None or alias is not None:
-            raise InputError(f"--version and --alias are of registered models, and {model!r} is a file")
-        return Artifact(Path(model), device)
+        return Artifact(path, device)
     except ArtifactError as error:
         raise InputError(str(error)) from error
     except DeviceError as error:

@@ -15,15 +15,15 @@ import onnxruntime
 import pyarrow as pa
 
 from pipeline.errors import PipelineError
-from pipeline.scoring import output
-from pipeline.scoring.inputs import Block, Source
+from pipeline.scoring import output, places
+from pipeline.scoring.blocks import BlockScorer
+from pipeline.scoring.inputs import Source
 from pipeline.scoring.parts import Part, Parts, Plan, beside
 from pipeline.scoring.progress import Watch
 from pipeline.scoring.rejected import Rejected
 from pipeline.scoring.scorer import ROW, Question, Scorer
 
 _FORMAT = 2  # of parts; another one does not go on with them
-_MOST_THREADS = 4  # that score: memory grows with them
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def identity(path: Path) -> list[str | int]:
     return [str(path.resolve()), found.st_size, found.st_mtime_ns]
 
 
-def score(job: Job, parts: Parts, own: Plan, watch: Watch) -> Summary:
+def score(job: Job, parts: Parts, own: Plan, watch: Watch, where: places.Open = places.threads) -> Summary:
     """Score the rows that no part holds yet, and write all of them.
 
     Args:
@@ -100,6 +100,7 @@ def score(job: Job, parts: Parts, own: Plan, watch: Watch) -> Summary:
         parts: Held, and begun with the plan.
         own: The plan.
         watch: Who is told how far it is.
+        where: What scores the blocks.
 
     Raises:
         InputError: Where the file cannot be read to its end.
@@ -113,7 +114,7 @@ def score(job: Job, parts: Parts, own: Plan, watch: Watch) -> Summary:
                 writing.write(part)
         before = writing.rows
         watch.go_on_from(before, job.source.share(before))
-        _score(job, writing, watch)
+        _score(job, writing, watch, where)
     if identity(job.source.path) != own["the file of rows"]:
         raise PipelineError(f"{job.source.path} has changed while it was read; give the same command again")
     summary = Summary(
@@ -134,38 +135,29 @@ def score(job: Job, parts: Parts, own: Plan, watch: Watch) -> Summary:
     return summary
 
 
-def _score(job: Job, writing: _Writing, watch: Watch) -> None:
-    """Read on this thread, score on some, write on one; each is at most some blocks ahead of the next."""
-    threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
-    rejected = Rejected(list(job.source.at), job.source.file.delimiter)
+def _score(job: Job, writing: _Writing, watch: Watch, where: places.Open) -> None:
+    """Read on this thread, score somewhere, write on one; each is at most some blocks ahead of the next."""
+    scorer = BlockScorer(job.scorer, list(job.source.at), job.source.file.delimiter)
     start = writing.blocks * job.rows
 
-    def scored(block: Block) -> Part:
-        found = job.scorer.score(block.columns)
-        numbers = block.numbers[found.faults.good] if found.faults.found else block.numbers
-        arrays = [pa.array(numbers), *found.answers.columns]
-        answers = pa.RecordBatch.from_arrays(arrays, [ROW, *found.answers.schema.names])
-        lost = len(found.faults.found) + len(block.uneven)
-        return Part(answers, *rejected.lines(block, found.faults), lost)
-
-    def kept(block: Block, part: Part) -> None:
+    def kept(share: float, part: Part) -> None:
         writing.add(part)
-        watch.update(writing.rows, block.share)
+        watch.update(writing.rows, share)
 
-    waiting: deque[tuple[Block, Future[Part]]] = deque()
+    waiting: deque[tuple[float, places.Pending]] = deque()
     last: Future[None] | None = None
-    with ThreadPoolExecutor(1) as keeping, ThreadPoolExecutor(threads) as scoring:
+    with ThreadPoolExecutor(1) as keeping, where(scorer) as place:
 
         def hand_on() -> Future[None]:
-            block, future = waiting.popleft()
-            part = future.result()
+            share, pending = waiting.popleft()
+            part = pending.result()
             if last is not None:
                 last.result()
-            return keeping.submit(kept, block, part)
+            return keeping.submit(kept, share, part)
 
         for block in job.source.blocks(job.rows, start):
-            waiting.append((block, scoring.submit(scored, block)))
-            if len(waiting) > threads:
+            waiting.append((block.share, place.submit(block)))
+            if len(waiting) > place.ahead:
                 last = hand_on()
         while waiting:
             last = hand_on()

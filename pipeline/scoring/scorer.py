@@ -56,7 +56,8 @@ class Scorer:
         """
         manifest = artifact.manifest
         _check(manifest, question)
-        self._artifact, self._manifest, self._question = artifact, manifest, question
+        self.question = question
+        self._artifact, self._manifest = artifact, manifest
         self._readers = cells.readers(manifest.inputs, question.commas)
         self._profiles = [
             manifest.profiles[name] for name in question.profiles or (manifest.default_profile,)
@@ -123,7 +124,7 @@ class Scorer:
         if answer.resultant is not None:
             found["resultant"] = _array(answer.resultant)
         for place, profile in enumerate(self._profiles):
-            own = f"_{self._question.profiles[place]}" if self._question.profiles else ""
+            own = f"_{self.question.profiles[place]}" if self.question.profiles else ""
             decision = answer.decision[:, place]
             costs = np.take_along_axis(answer.expected_cost[:, place], decision[:, np.newaxis], axis=1)
             found[f"decision{own}"] = _named(decision, profile.actions)

@@ -23,7 +23,7 @@ from pipeline.sweep import planning  # noqa: E402
 from pipeline.sweep.trial import Pair, Trial  # noqa: E402
 from pipeline.sweep.tried import COST, Begun, Calibration, Reached, Tried  # noqa: E402
 from pipeline.sweep.workers import Tell  # noqa: E402
-from pipeline.train import Progress  # noqa: E402
+from pipeline.train import Progress, replicas  # noqa: E402
 
 LOOKS = 20
 """How often in a training of as many epochs as are allowed somebody looks how it goes."""
@@ -32,8 +32,10 @@ LOOKS = 20
 def look(_: Tell, config: Config, data: Path) -> tuple[list[Pair], int]:
     """Return the pairs of loss and head, and how many GPUs there are.
 
-    Raises InputError as `planning.pairs` does.
+    Raises InputError as `planning.pairs` does, and where there are too few GPUs.
     """
+    if config.search.backend == "processes":  # else GPUs of this machine matter to nobody
+        replicas.check(config.search.replicas)
     return planning.pairs(config, _rows(data)), len(tf.config.list_physical_devices("GPU"))
 
 
@@ -42,7 +44,11 @@ def train(tell: Tell, trial: Trial, config: Config, data: Path, network: Path, b
 
     Raises Pruned then, Diverged where the training did, and Died where memory was not enough.
     """
-    rows = _rows(data)
+    return train_on(tell, trial, config, _rows(data), network, backup)
+
+
+def train_on(tell: Tell, trial: Trial, config: Config, rows: Dataset, network: Path, backup: Path) -> Tried:
+    """Do as `train` does, with the rows themselves."""
     every = max(1, config.search.epochs // LOOKS)
 
     def told(progress: Progress) -> None:

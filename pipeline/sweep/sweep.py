@@ -14,8 +14,8 @@ from pipeline.report import trial as report
 from pipeline.session import Session
 from pipeline.sweep.study import State, Study
 from pipeline.sweep.trial import Trial
-from pipeline.sweep.tried import COST, Begun, Drawn, Ended, Reached, Tried
-from pipeline.sweep.workers import Lease, Tell
+from pipeline.sweep.tried import COST, Begun, Drawn, Ended, Reached, Said, Tried
+from pipeline.sweep.workers import Lease, Places, Tell
 from pipeline.tracking.runs import Run
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -50,8 +50,8 @@ class Sweep:
             else:
                 self._again[number] = begun.trial
 
-    def trials(self) -> Iterator[tuple[Trial, Lease]]:
-        """Yield what is to be done, each with a worker to do it, as soon as one is idle.
+    def trials(self, places: Places) -> Iterator[tuple[Trial, Lease]]:
+        """Yield what is to be done, each with a place to do it at, as soon as one is idle.
 
         Ends early where the budget of seconds is spent, or a trial has failed in a way that others would.
         """
@@ -59,7 +59,7 @@ class Sweep:
         for number in range(self._session.config.search.trials):
             if folder.searched or number in self.found:
                 continue
-            lease = self._session.workers.take()
+            lease = places.take()
             if self._failed or (self._until is not None and time.monotonic() >= self._until):
                 lease.give()
                 return
@@ -97,6 +97,8 @@ class Sweep:
                 match message:
                     case Begun(parameters):
                         run.params(parameters)
+                    case Said(text):
+                        log.warning("trial %d of %d: %s", number + 1, of, text)
                     case Reached(epoch, cost):
                         looks[epoch] = cost
                         if time.monotonic() - said > EVERY:

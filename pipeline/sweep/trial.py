@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import Config, Model, Named
-from pipeline.config.models import shown
+from pipeline.config.search import shown
 
 
 @dataclass(frozen=True)

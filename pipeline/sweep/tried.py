@@ -41,6 +41,17 @@ class Reached:
 
 
 @dataclass(frozen=True)
+class Said:
+    """Something that somebody should know, of a training whose process has no terminal.
+
+    Attributes:
+        text: In words.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What calibration made of the probabilities of validation rows.
 

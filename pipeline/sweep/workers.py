@@ -18,7 +18,7 @@ from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from pipeline import environment
 from pipeline.errors import Died, OutOfTime, PipelineError, Stopped
@@ -39,9 +39,9 @@ def prepare() -> None:
 class Worker:
     """One process. It does one job at a time."""
 
-    def __init__(self, place: int, threads: int) -> None:
+    def __init__(self, place: int, threads: int, replicas: int = 1) -> None:
         """A process that is started when it is first needed; see `environment.take_devices`."""
-        self._arguments = (place, threads)
+        self._arguments = (place, threads, replicas)
         self._process: Any = None
         self._connection: Connection | None = None
         self._lock = threading.Lock()
@@ -130,10 +130,30 @@ class Worker:
         return f"its process ended with status {code}"
 
 
-class Lease:
-    """The right to one worker, until it is given back."""
+class Place(Protocol):
+    """Where jobs are done, one at a time: a process here, or a place on a cluster."""
 
-    def __init__(self, worker: Worker, idle: queue.SimpleQueue[Worker]) -> None:
+    def call(self, job: str, *arguments: Any, until: float | None = None, heard: Tell | None = None) -> Any:
+        """Return what a job returns, see `Worker.call`."""
+
+    def end(self) -> None:
+        """End whatever is done there."""
+
+
+class Places(Protocol):
+    """Some places, of which each can be taken by one thread at a time."""
+
+    def take(self) -> Lease:
+        """Return a place that nobody has taken, once there is one."""
+
+    def close(self) -> None:
+        """End whatever is done at any of them, for good."""
+
+
+class Lease:
+    """The right to one place, until it is given back."""
+
+    def __init__(self, worker: Place, idle: queue.SimpleQueue[Any]) -> None:
         self.worker = worker
         self._idle = idle
         self._lock = threading.Lock()
@@ -150,11 +170,17 @@ class Lease:
 class Workers:
     """Some processes, of which each can be taken by one thread at a time."""
 
-    def __init__(self, count: int, threads: int = 0) -> None:
-        """So many processes, which end with the context; 0 threads: the cores are shared among them."""
+    def __init__(self, count: int, threads: int = 0, replicas: int = 1) -> None:
+        """So many processes, which end with the context.
+
+        Args:
+            count: How many.
+            threads: Of each; 0: the cores are shared among them.
+            replicas: GPUs of each.
+        """
         prepare()
         share = threads or max(1, len(os.sched_getaffinity(0)) // count)
-        self._all = [Worker(place, share) for place in range(count)]
+        self._all = [Worker(place, share, replicas) for place in range(count)]
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._all:
             self._idle.put(worker)
@@ -187,11 +213,11 @@ class Workers:
         self.close()
 
 
-def _serve(connection: Connection, place: int, threads: int) -> None:
+def _serve(connection: Connection, place: int, threads: int, replicas: int) -> None:
     """Do jobs, one after the other, until nobody is left who asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked is interrupted too, and ends this process
     _end_with(multiprocessing.parent_process())
-    environment.take_devices(place, threads)
+    environment.take_devices(place, threads, replicas)
     from pipeline.sweep import jobs
 
     def tell(message: Any) -> bool:
@@ -206,11 +232,11 @@ def _serve(connection: Connection, place: int, threads: int) -> None:
         try:
             answer = ("returned", getattr(jobs, job)(tell, *arguments))
         except Exception as error:  # noqa: BLE001 - it is raised where the job was asked for
-            answer = ("raised", _portable(error))
+            answer = ("raised", portable(error))
         connection.send(answer)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Return an error that can be raised where no TensorFlow is, with where it came from as a note."""
     if isinstance(error, OSError):
         return PipelineError(f"{error}; give the same command again once that is mended")

@@ -20,6 +20,7 @@ from pipeline.train.backup import Backup
 from pipeline.train.loop import UNDONE, Loop
 from pipeline.train.precision import policy
 from pipeline.train.progress import Progress
+from pipeline.train.replicas import strategy
 from pipeline.train.rows import Part, balanced
 from pipeline.train.seeds import seeded
 
@@ -130,17 +131,26 @@ def _train(
 ) -> tuple[keras.Model, Progress]:
     started = time.perf_counter()
     dtypes = policy(model.precision)
-    network = _built(data, model, head, seed, dtypes)
-    loop = Loop(network, loss, search.learning_rate, class_weights, cost)
+    keras.backend.clear_session()  # layers get the same names in every trial
+    with strategy(search.replicas).scope():
+        network = _built(data, model, head, seed, dtypes)
+        loop = Loop(network, loss, search.learning_rate, class_weights, cost)
     part, held_out = Part.both(data)
     train = loop.training(part, search.batch_size)
     validate = loop.validation(held_out) if validated else None
     score = "val_loss" if class_weights is None else f"val_{UNDONE}"
 
     def key() -> str:
-        tuned = (search.batch_size, search.learning_rate, search.patience, epochs, validated, seed)
+        tuned = (
+            search.batch_size,
+            search.learning_rate,
+            search.patience,
+            search.replicas,
+            epochs,
+            validated,
+        )
         weighted = None if class_weights is None else class_weights.tolist()
-        told = (data.fingerprint, network.to_json(), loss.get_config(), head, model, tuned, weighted)
+        told = (data.fingerprint, network.to_json(), loss.get_config(), head, model, seed, tuned, weighted)
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
     kept = None if backup is None else Backup(backup, loop.variables, key)
@@ -158,7 +168,8 @@ def _train(
         if told is not None:
             told(progress)
     trained = progress.kept or network.get_weights()
-    if dtypes != "float32":
+    if dtypes != "float32" or search.replicas > 1:  # what is used lies on one device
+        keras.backend.clear_session()
         network = _built(data, model, head, seed, "float32")
     network.set_weights(trained)
     progress.seconds = before + time.perf_counter() - started
@@ -168,7 +179,6 @@ def _train(
 
 
 def _built(data: Dataset, model: Model, head: Named, seed: int, dtypes: str) -> keras.Model:
-    keras.backend.clear_session()  # layers get the same names in every trial
     with seeded(seed):
         return models.build(model, data, head, dtypes)
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from pipeline.calibration import undo_class_weights
 from pipeline.sweep.tried import COST
+from pipeline.train.replicas import Step, shared
 from pipeline.train.rows import Part
 
 UNDONE = "undone_loss"
 """The curve that tells, with class weights, the loss after they are divided out."""
 _VALIDATED = 4096  # rows at a time
 
-Step = Callable[..., tf.Tensor]
 Epoch = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 
@@ -37,7 +37,7 @@ class Loop:
         class_weights: NDArray[np.float64] | None,
         cost: NDArray[np.floating] | None = None,
     ) -> None:
-        """A loop that trains a network.
+        """A loop that trains a network; within the scope of a strategy, on all of its devices.
 
         Args:
             network: Rows to `(batch, K)` log-probabilities.
@@ -50,6 +50,7 @@ class Loop:
         self.loss = loss
         self.class_weights = class_weights
         self.cost = cost
+        self._replicas = tf.distribute.get_strategy()
         self.optimizer = keras.optimizers.Adam(learning_rate)
         self.optimizer.build(network.trainable_variables)
 
@@ -60,24 +61,51 @@ class Loop:
 
     def training(self, part: Part, size: int) -> Callable[[NDArray[np.int64]], dict[str, float]]:
         """Return a function that trains on rows in an order, `size` a step, and returns means over rows."""
-        return self._named(_epoch(self._train, part, size), self._names)
+        return self._named(_epoch(self._compiled(self._train), part, size), self._names)
 
     def validation(self, part: Part) -> Callable[[], dict[str, float]]:
         """Return a function that returns means over all rows of what training tells too, as `val_…`."""
         names = [f"val_{name}" for name in (*self._names, *([] if self.cost is None else [COST]))]
-        validate = self._named(_epoch(self._measure, part, _VALIDATED), names)
+        validate = self._named(_epoch(self._compiled(self._measure), part, _VALIDATED), names)
         return lambda: validate(np.arange(len(part)))
 
-    def _train(self, x: tf.Tensor, y: tf.Tensor, row_weights: tf.Tensor | None = None) -> tf.Tensor:
+    def _compiled(self, step: Step) -> Step:
+        """Return a step as it is best run on the devices that are there."""
+        # XLA compiles no sums over devices, and on a CPU would compile for seconds what a small network
+        # trains in seconds.
+        if self._replicas.num_replicas_in_sync > 1:
+            return shared(step, self._replicas)
+        if tf.config.list_physical_devices("GPU"):
+            step = tf.function(step, autograph=False, jit_compile=True)
+        return step
+
+    def _train(
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        row_weights: tf.Tensor | None = None,
+        *,
+        share: float | tf.Tensor = 1.0,
+    ) -> tf.Tensor:
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
             log_p = self.network(x, training=True)
             value = self._loss(y, log_p, row_weights)
-            total = tf.add_n([value, *self.network.losses])  # of backbones that punish large weights
+            total = share * tf.add_n(
+                [value, *self.network.losses]
+            )  # of backbones that punish large weights
         self.optimizer.apply(tape.gradient(total, weights), weights)
         return self._sums(y, log_p, row_weights, value)
 
-    def _measure(self, x: tf.Tensor, y: tf.Tensor, row_weights: tf.Tensor | None = None) -> tf.Tensor:
+    def _measure(
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        row_weights: tf.Tensor | None = None,
+        *,
+        share: float | tf.Tensor = 1.0,
+    ) -> tf.Tensor:
+        del share  # sums are told, and nothing is trained
         log_p = self.network(x, training=False)
         sums = self._sums(y, log_p, row_weights, self._loss(y, log_p, row_weights))
         if self.cost is None:
@@ -92,7 +120,13 @@ class Loop:
         if self.class_weights is not None:
             weights = tf.gather(tf.constant(self.class_weights, tf.float32), y)
             weights = weights if row_weights is None else weights * row_weights
-        return self.loss(y, log_p, sample_weight=weights)
+        return self._mean(y, log_p, weights)
+
+    def _mean(self, y: tf.Tensor, log_p: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+        """Return the mean loss of the rows that are given, which among replicas are not a whole batch."""
+        value = self.loss(y, log_p, sample_weight=weights)
+        count = self._replicas.num_replicas_in_sync  # that Keras divides by, as if their parts were equal
+        return value if count == 1 else value * count
 
     def _sums(
         self, y: tf.Tensor, log_p: tf.Tensor, row_weights: tf.Tensor | None, value: tf.Tensor
@@ -109,7 +143,7 @@ class Loop:
         sums = [value * rows, right]
         if self.class_weights is not None:
             log_q = undo_class_weights(log_p, self.class_weights)
-            sums.append(self.loss(y, log_q, sample_weight=row_weights) * rows)
+            sums.append(self._mean(y, log_q, row_weights) * rows)
         return tf.cast(tf.stack(sums), tf.float64)
 
     @property
@@ -126,9 +160,6 @@ class Loop:
 
 def _epoch(step: Step, part: Part, size: int) -> Epoch:
     """Return a function that takes a step for each `size` rows of an order and adds up the results."""
-    # XLA would compile for seconds what a small network on a CPU trains in seconds.
-    if tf.config.list_physical_devices("GPU"):
-        step = tf.function(step, autograph=False, jit_compile=True)
     return _streamed(step, part, size) if part.streamed else _on_device(step, part, size)
 
 

@@ -38,7 +38,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
 def client(cases: dict[str, Case]) -> Iterator[Client]:
     """A client of one real server, which joins as many rows as there are."""
     paths = [case.exported.path for case in cases.values()]
-    with run_server(*paths, max_batch_rows=4096) as server, Client(server.address) as client:
+    with run_server(*paths, batch="on", max_batch_rows=4096) as server, Client(server.address) as client:
         yield client
 
 

@@ -234,6 +234,7 @@ def test_noise_that_no_mask_stands_for_is_refused(own: Any, data: Dataset) -> No
     planning.plan(_config(own(text, "noisy"), passes=1), data)
 
 
+@pytest.mark.slow
 def test_the_example_trains_on_images_and_exports_its_passes(
     root: Path, data: Dataset, tmp_path: Path
 ) -> None:

@@ -349,6 +349,7 @@ def test_coverage_is_what_was_asked_for(ring: bool, kind: IntervalKind, classes:
 
 
 @pytest.mark.parametrize(("ring", "kind"), [(False, "greedy"), (True, "central"), (True, "greedy")])
+@pytest.mark.slow
 def test_coverage_from_fitting_to_the_interval(ring: bool, kind: IntervalKind) -> None:
     """The same with the labels between the ends counted, as one who asks for an interval would."""
     topology, random = _even(6, ring), np.random.default_rng(0)

@@ -89,6 +89,7 @@ def _fit(x: NDArray[Any], y: NDArray[Any], link: str) -> tuple[NDArray[Any], NDA
 
 @pytest.mark.parametrize("link", ["logit", "probit"])
 @pytest.mark.parametrize("table", [_diabetes, _wine, _simulated, _lev])
+@pytest.mark.slow
 def test_coefficients_and_thresholds_are_statsmodels(
     table: Callable[..., Table], link: str, root: Path
 ) -> None:

@@ -31,6 +31,7 @@ def _planted(rows: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int6
 
 
 @pytest.mark.parametrize("loss", ["rps", pytest.param("expected_value", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_cyclic_setting_beats_the_linear_one(loss: str, tmp_path: Path) -> None:
     """Same rows, network, loss and seed: with topology = 'cyclic' decisions are nearer round the ring."""
     x, y = _planted(6000, seed=0)
@@ -83,6 +84,7 @@ def _trained(y: NDArray[np.int64], topology: Topology, loss: str) -> NDArray[np.
         pytest.param("cumulative_cross_entropy", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_turning_the_labels_turns_what_is_learned(loss: str) -> None:
     """Trained on labels three further round, the probabilities are three further round as well."""
     _, y = _planted(400, seed=1)

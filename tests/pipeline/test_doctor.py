@@ -183,7 +183,7 @@ def test_telemetry_that_is_off_is_no_finding(tmp_path: Path, value: str) -> None
     assert _bad(telemetry.check(environment, settings)) == []
 
 
-@pytest.mark.parametrize("name", [*telemetry.SWITCHES, *telemetry.NEIGHBOURS])
+@pytest.mark.parametrize("name", telemetry.SWITCHES)
 def test_each_switch_of_telemetry_is_found(tmp_path: Path, name: str) -> None:
     """Set to the contrary of what our commands set."""
     wrong = "true" if name in ("PREFECT_SERVER_ANALYTICS_ENABLED", "RAY_USAGE_STATS_ENABLED") else "0"
@@ -198,7 +198,7 @@ def test_our_commands_set_what_the_doctor_asks_for() -> None:
     from pipeline import environment
 
     for name, switch in telemetry.SWITCHES.items():
-        assert environment._DEFAULTS[name] == switch.default
+        assert environment.DEFAULTS[name] == switch.default
         assert switch.default in switch.keeps
 
 

@@ -147,6 +147,13 @@ def _twin(name: str, y: int, p: list[float], topology: Topology, drawn: dict[str
             return twins.soft_cross_entropy(p, soft.tolist())
 
 
+def _float32_slack(name: str, classes: int, drawn: dict[str, Any]) -> float:
+    """What float32 may leave of a row: Σ_i d_i^α logarithms of sums near 1, each off by a few units."""
+    if name not in {"cdw_ce", "oll"}:
+        return 0.0
+    return float(4 * np.finfo(np.float32).eps * (np.arange(classes) ** drawn["alpha"]).sum())
+
+
 PARAMETERS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "focal": {"gamma": st.floats(0.5, 4)},
     "expected_value": {"lam": st.floats(0.01, 2), "cross_entropy": st.floats(0, 2)},
@@ -182,9 +189,10 @@ def test_every_loss_equals_its_oracle(name: str, p: NDArray[np.float64], data: s
         topologies.append(
             Topology.of(values, period=values[-1] - values[0] + data.draw(st.floats(0.25, 3)))
         )
+    slack = 1e-5 + _float32_slack(name, k, drawn)
     for topology in topologies:
         wanted = [_twin(name, i, q, topology, drawn) for i, q in zip(y, p.tolist(), strict=True)]
-        np.testing.assert_allclose(_rows(name, drawn, y, p, topology), wanted, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(_rows(name, drawn, y, p, topology), wanted, rtol=1e-5, atol=slack)
 
 
 @settings(max_examples=25)

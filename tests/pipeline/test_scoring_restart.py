@@ -192,6 +192,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_nothing_is_lost(
     fruit_model: Path, score: Score, tmp_path: Path
 ) -> None:

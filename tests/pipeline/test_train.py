@@ -156,6 +156,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("precision_", ["float32", pytest.param("mixed", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_training_that_was_cut_off_ends_as_it_would_have(
     precision_: str, cut_off: list[int], data: Dataset, tmp_path: Path
 ) -> None:
@@ -209,6 +210,7 @@ def test_a_short_training_writes_no_backup(
     assert not (tmp_path / "backup").exists()
 
 
+@pytest.mark.slow
 def test_refitting_is_the_same_training_without_a_look_at_validation_rows(
     data: Dataset, cut_off: list[int], tmp_path: Path
 ) -> None:
@@ -330,6 +332,7 @@ def test_rows_of_a_file_are_shuffled_near_where_they_lie(
     assert (np.sort(order[:40]) != order[:40]).any()
 
 
+@pytest.mark.slow
 def test_a_file_is_read_batch_by_batch(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, list[Mem
 
 
 @pytest.mark.parametrize("how", ["30 passes", "ensemble of 3"])
+@pytest.mark.slow
 def test_epistemic_uncertainty_is_larger_off_the_training_rows(
     how: str, trained: tuple[Dataset, list[Member]]
 ) -> None:
