@@ -1,11 +1,13 @@
-"""What Ray Data does on the nodes: numbers of blocks in, parts out, by a pool of actors that grows.
+"""What Ray Data does on the nodes: numbers of blocks in, and the same out, by a pool of actors that grows.
 
-A row of the data set is the number of a block, and what it holds is fetched by the actor that scores it. So
-Ray has little to do again where a node dies, and a block is never split or joined with another.
+A row of the data set is the number of a block. The actor that scores it fetches what it holds, and hands
+the part in before it says that it is done. So nothing that Ray Data keeps is lost with a node, and a block
+is never split or joined with another.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ import ray
 import ray.data
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster.software import difference, installed
 from pipeline.scoring import parcels
@@ -25,34 +28,37 @@ from pipeline.scoring.on_ray import PACKAGES
 from pipeline.scoring.scorer import Scorer
 from serving.artifact import Artifact, ArtifactError, DeviceError
 
-_INDEX, _PART, _TROUBLE = "index", "part", "trouble"
-_NUMBER = pa.schema([(_INDEX, pa.int64())])
-_FOUND = pa.schema([(_INDEX, pa.int64()), (_PART, pa.large_binary()), (_TROUBLE, pa.string())])
+_NUMBER = pa.schema([("index", pa.int64())])
 
 
-def parts(desk: Any, device: Literal["cpu", "cuda"]) -> Iterator[tuple[int, pa.Buffer | str]]:
-    """Yield the number of each block and the part that was made of it, or what is wrong with the nodes."""
+def score(desk: Any, device: Literal["cpu", "cuda"]) -> None:
+    """Have nodes score what the desk hands out; returns only where that cannot go on."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = 1  # every row goes on at once
-    numbers = ray.data.read_datasource(_Numbers(desk), override_num_blocks=1, num_cpus=0)
-    found = numbers.map_batches(
+    # The reader never ends, so that what another node lost of it would never be read again.
+    here = {"scheduling_strategy": NodeAffinitySchedulingStrategy(_node_id(), soft=False)}
+    numbers = ray.data.read_datasource(
+        _Numbers(desk), override_num_blocks=1, num_cpus=0, ray_remote_args=here
+    )
+    takes = "GPU" if device == "cuda" else "CPU"
+    available: Any = ray.available_resources
+    free = int(available().get(takes, 0))
+    done = numbers.map_batches(
         _Scoring,
         fn_constructor_args=(desk,),
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(min_size=1),
-        **({"num_gpus": 1} if device == "cuda" else {"num_cpus": 1}),
+        compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=max(1, free)),
+        **{f"num_{takes.lower()}s": 1},
     )
-    # One that is fetched ahead is held back until the next one is there, and after the last there is none.
-    for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for index, part, trouble in zip(*(batch.column(name) for name in _FOUND.names), strict=True):
-            yield index.as_py(), trouble.as_py() or part.as_buffer()
+    for _ in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        pass
 
 
 class _Numbers(Datasource):
-    """0, 1, 2 …, each once the desk has that block; a reader that is begun anew counts again from 0."""
+    """Numbers of blocks as the desk hands them out; a reader that is begun anew reads the same."""
 
     def __init__(self, desk: Any) -> None:
         self._desk = desk
@@ -66,17 +72,15 @@ class _Numbers(Datasource):
         desk = self._desk
 
         def read() -> Iterator[pa.Table]:
-            index = 0
-            while ray.get(desk.has.remote(index)):
-                yield pa.table([[index]], schema=_NUMBER)
-                index += 1
+            for position in itertools.count():
+                yield pa.table([[ray.get(desk.order.remote(position))]], schema=_NUMBER)
 
         unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
         return [ReadTask(read, unknown, _NUMBER)]
 
 
 class _Scoring:
-    """A scorer on a node; what it cannot do it says in place of parts, so that the driver can say it."""
+    """A scorer on a node; what is wrong with the node it hands in for a part, so the driver says it."""
 
     def __init__(self, desk: Any) -> None:
         self._desk = desk
@@ -99,17 +103,25 @@ class _Scoring:
 
     def __call__(self, numbers: pa.Table) -> pa.Table:
         """Score the blocks of some numbers."""
-        found = [(index, *self._part(index)) for index in numbers.column(_INDEX).to_pylist()]
-        return pa.table([list(column) for column in zip(*found, strict=True)], schema=_FOUND)
+        for index in numbers.column(0).to_pylist():
+            self._score(index)
+        return numbers
 
-    def _part(self, index: int) -> tuple[bytes, str]:
-        if self._trouble:
-            return b"", self._trouble
-        reference = ray.get(self._desk.block.remote(index))
-        if not reference:  # the driver has its part already
-            return b"", ""
-        return parcels.of_part(self._scorer.part(parcels.block(ray.get(reference[0])))), ""
+    def _score(self, index: int) -> None:
+        found: pa.Buffer | str = self._trouble
+        if not found:
+            reference = ray.get(self._desk.block.remote(index))
+            if not reference:  # the driver has its part already
+                return
+            part = self._scorer.part(parcels.block(ray.get(reference[0])))
+            found = pa.py_buffer(parcels.of_part(part))
+        ray.get(self._desk.take.remote(index, found))
 
 
 def _node() -> str:
-    return f"node {ray.get_runtime_context().get_node_id()[:8]}"
+    return f"node {_node_id()[:8]}"
+
+
+def _node_id() -> str:
+    found: str = ray.get_runtime_context().get_node_id()
+    return found
