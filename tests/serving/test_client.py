@@ -82,7 +82,7 @@ def test_a_timeout_is_deadline_exceeded(serving_of, make, tmp_path):
         Client(server.address) as client,
         pytest.raises(DeadlineExceeded, match="DEADLINE_EXCEEDED"),
     ):
-        client.predict([[100_000.0, 0, 0, 0]], timeout=0.1)
+        client.predict([[200_000.0, 0, 0, 0]], timeout=0.1)
 
 
 def test_a_cost_that_does_not_fit_its_actions_is_refused_before_sending(client):

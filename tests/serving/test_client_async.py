@@ -106,7 +106,7 @@ def test_errors_are_those_of_the_client(running, rows, more, kind, message):
 def test_a_timeout_is_deadline_exceeded(serving_of, make, tmp_path):
     """Of a call, and of a whole stream."""
     made = make(tmp_path / "slow.onnx", slow=True)
-    busy = np.array([[50_000.0, 0, 0, 0]], np.float32)
+    busy = np.array([[200_000.0, 0, 0, 0]], np.float32)
 
     async def stream(client):
         return [one async for one in client.predict_stream([busy], timeout=0.1)]
@@ -147,7 +147,7 @@ def test_an_error_of_the_batches_is_raised(running, asynchronous):
 def test_a_cancelled_task_is_cancelled(serving_of, make, tmp_path):
     """In a call, in a stream, and while it waits to call again; the client can still be used."""
     made = make(tmp_path / "slow.onnx", slow=True)
-    busy = np.array([[20_000.0, 0, 0, 0]], np.float32)
+    busy = np.array([[200_000.0, 0, 0, 0]], np.float32)
 
     async def stream(client):
         async for _ in client.predict_stream([busy]):
@@ -169,7 +169,7 @@ def test_a_cancelled_task_is_cancelled(serving_of, make, tmp_path):
 def test_calls_of_a_client_that_is_closed_fail(serving_of, make, tmp_path):
     """They are told so: nobody has cancelled the tasks that wait for them."""
     made = make(tmp_path / "slow.onnx", slow=True)
-    busy = np.array([[20_000.0, 0, 0, 0]], np.float32)
+    busy = np.array([[200_000.0, 0, 0, 0]], np.float32)
 
     async def stream(client):
         async for _ in client.predict_stream([busy]):

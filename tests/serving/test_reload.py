@@ -254,7 +254,7 @@ def test_what_is_in_flight_is_answered_by_the_old_one(serving_of, make, tmp_path
         server.do(server.server.apply(Wanted(entries(old))))
         session = weakref.ref(next(iter(server.server._live.repository({}))).artifact)
         answers = []
-        rows = np.array([[60_000, 0, 0, 0]], np.float32)
+        rows = np.array([[200_000, 0, 0, 0]], np.float32)
         asking = threading.Thread(target=lambda: answers.append(client.predict(rows)))
         asking.start()
         time.sleep(0.1)
