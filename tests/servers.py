@@ -61,6 +61,9 @@ def run_server(*models: Path, **settings: Any) -> Iterator[Running]:
         running.stop()
 
 
+PATIENCE = 240.0  # seconds for a line of a log
+
+
 class Process:
     """`ordinal-serving serve` as a process of its own, its log read line by line."""
 
@@ -76,8 +79,7 @@ class Process:
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Read the log up to the first line that matches."""
-        assert self.popen.stderr is not None
-        for line in self.popen.stderr:
+        for line in self._lines():
             self.log.append(line)
             if found := re.search(pattern, line):
                 return found
@@ -93,9 +95,18 @@ class Process:
 
     def end(self) -> int:
         """Wait for its end; return the exit status."""
-        assert self.popen.stderr is not None
-        self.log.extend(self.popen.stderr)
+        self.log.extend(self._lines())
         return self.popen.wait(timeout=30)
+
+    def _lines(self) -> Iterator[str]:
+        """Read the log; the process is ended where that takes minutes, and with it the log."""
+        assert self.popen.stderr is not None
+        patience = threading.Timer(PATIENCE, self.popen.kill)
+        patience.start()
+        try:
+            yield from self.popen.stderr
+        finally:
+            patience.cancel()
 
 
 def children(pid: int, module: str) -> list[int]:

@@ -158,3 +158,53 @@ def test_a_driver_that_dies_leaves_nothing_behind(ray: Cluster, api: str, tmp_pa
     assert {status for _, status in ended} <= {"FINISHED", "KILLED"}
     finished = [run for run in _trials(tmp_path) if run.info.status == "FINISHED"]
     assert {run.data.params["model.backbone"] for run in finished} == {"own.py:build"}
+
+
+def test_hopeless_and_late_trials_are_ended_on_their_nodes(ray: Cluster, api: str, tmp_path: Path) -> None:
+    """Pruned by what they say on the way, and when `search.seconds` are over."""
+    pruned, late = tmp_path / "pruned", tmp_path / "late"
+    for folder in (pruned, late):
+        write_project(folder)
+    with (pruned / "model.toml").open("a", encoding="utf-8") as config:
+        config.write('sampler = "random"\n[search.space]\nlearning_rate = { choices = [0.01, 1e-7] }\n')
+    short = ("search.epochs=20", "search.patience=2", "search.trials=10")
+    with started(pruned, *_retrain(*short, *_on(ray.address)), PREFECT_API_URL=api) as command:
+        status, _ = command.finish()
+    assert status == 0, command.log
+    ended = [run for run in _trials(pruned) if run.info.status == "KILLED"]
+    assert {run.data.params["search.learning_rate"] for run in ended} == {"1e-07"}
+    assert all(run.data.tags["ended"].startswith("pruned after") for run in ended)
+
+    endless = ("search.epochs=1000000", "search.patience=1000000", "search.seconds=20")
+    with started(late, *_retrain(*endless, *_on(ray.address)), PREFECT_API_URL=api) as command:
+        status, _ = command.finish()
+        assert status == 1, command.log
+        assert "no trial ended well: 2 × out of time; search.seconds is 20" in command.log
+        alive = [node for node in ray.nodes if not node.ended]
+        _wait(command, "trainings left", lambda: not any(map(_trainings, alive)), 60)
+    assert {run.info.status for run in _trials(late)} == {"KILLED"}
+
+
+def test_a_head_that_dies_costs_no_trial_that_has_ended(api: str, tmp_path: Path) -> None:
+    """The command fails in a sentence, and goes on where there is no Ray at all."""
+    write_project(tmp_path)
+    with (
+        cluster() as lost,
+        started(tmp_path, *_retrain(*_on(lost.address)), PREFECT_API_URL=api) as command,
+    ):
+        command.wait_for("trial 1 of 3: realised")
+        lost.nodes[0].kill()
+        status, _ = command.finish()
+    assert status == 1, command.log
+    *_, last = command.log.splitlines()
+    assert last.startswith("ordinal-pipeline: "), command.log
+    assert f"Ray at {lost.address} has failed" in last, command.log
+    before = {run.info.run_id for run in _trials(tmp_path) if run.info.status == "FINISHED"}
+    assert before
+    with started(tmp_path, *_retrain(), PREFECT_API_URL=api) as command:
+        status, _ = command.finish()
+    assert status == 0, command.log
+    assert "going on with the run" in command.log
+    finished = [run for run in _trials(tmp_path) if run.info.status == "FINISHED"]
+    assert before <= {run.info.run_id for run in finished}
+    assert sorted(run.data.params["seed"] for run in finished) == ["0", "1", "2"]

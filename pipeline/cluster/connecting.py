@@ -41,6 +41,17 @@ class Cluster:
         """The node that is gone only with the whole cluster."""
         return next((node for node in self.nodes if "node:__internal_head__" in node["Resources"]), {})
 
+    @property
+    def answers(self) -> bool:
+        """Whether its head is there; asked without one Ray itself waits a minute, and ends this process."""
+        address = self.address
+        if address == "auto":
+            address = self.ray.get_runtime_context().gcs_address
+        with suppress(OSError):
+            socket.create_connection(_place(address), _CONNECTING).close()
+            return True
+        return False
+
     def is_alive(self, node_id: str) -> bool:
         """Return whether a node is still there."""
         return any(node["NodeID"] == node_id for node in self.nodes)
@@ -113,6 +124,8 @@ def connected(address: str, asked_by: str, needs: Sequence[str] = ("ray",)) -> I
     environment.prepare()
     # Where something else than Ray answers it tries once, for 40 s, and not twenty times.
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
+    # Nor shall it start a cluster of its own where it is called after it has lost this one.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     # Told that a node has died, Ray would repeat it on our standard output, with pages of a log.
     ray = importlib.import_module("ray")
     worker: Any = importlib.import_module("ray._private.worker")
@@ -127,10 +140,12 @@ def connected(address: str, asked_by: str, needs: Sequence[str] = ("ray",)) -> I
             f"{asked_by}: cannot work with Ray at {address}: {briefly(trouble)}; HOST:PORT is for a "
             f"machine that is a node of the cluster, any other takes ray://HOST:{_PORT}"
         ) from trouble
+    cluster = Cluster(address, ray)
     try:
-        yield Cluster(address, ray)
+        yield cluster
     finally:
-        ray.shutdown()
+        if cluster.answers:
+            ray.shutdown()
 
 
 def briefly(error: BaseException) -> str:
@@ -172,12 +187,17 @@ def _check(address: str, asked_by: str) -> None:
     if not host or "/" in host or not port.isdecimal():
         raise InputError(f"{asked_by} must be HOST:PORT, ray://HOST:PORT or auto, got {address!r}")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECTING).close()
+        socket.create_connection(_place(address), _CONNECTING).close()
     except (OSError, OverflowError) as error:
         raise PipelineError(
             f"{asked_by}: nothing answers at {address}: {getattr(error, 'strerror', None) or error}; "
             f"`ray start --head` tells the address, HOST:6379, or ray://HOST:{_PORT} from other machines"
         ) from error
+
+
+def _place(address: str) -> tuple[str, int]:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _not_said(*_: object, **__: object) -> None:

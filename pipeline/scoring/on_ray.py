@@ -33,7 +33,7 @@ class Cluster:
 
     def __init__(self, cluster: connecting.Cluster, say: Callable[[str], None]) -> None:
         self.address, self._ray, self._say = cluster.address, cluster.ray, say
-        self._on = cluster.on
+        self._cluster = cluster
 
     def place(self, job: Job, model: bytes, device: Literal["cpu", "cuda"]) -> places.Open:
         """Return what opens this place for a job, whose artifact has these bytes."""
@@ -59,14 +59,15 @@ class Cluster:
             source.file.delimiter,
         )
         with self.told():
-            here = self._on(ray.get_runtime_context().get_node_id())
+            here = self._cluster.on(ray.get_runtime_context().get_node_id())
             options = {"num_cpus": 0, "max_concurrency": _CALLS, "scheduling_strategy": here}
             desk = ray.remote(Desk).options(**options).remote([ray.put(model)], asked)
         try:
             yield desk
         finally:
-            with suppress(ray.exceptions.RayError, ConnectionError):  # which is told already
-                ray.kill(desk)  # and with it all that works for it
+            if self._cluster.answers:
+                with suppress(ray.exceptions.RayError, ConnectionError):  # which is told already
+                    ray.kill(desk)  # and with it all that works for it
 
     def size(self, resource: str) -> int:
         """Return how many CPUs or GPUs there are now."""

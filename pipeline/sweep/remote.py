@@ -25,6 +25,7 @@ from pipeline.sweep.tried import Begun, Reached, Said, Tried
 from pipeline.sweep.workers import Lease, Tell
 
 _LOOK = 0.5  # seconds between two looks at the time, and whether the run was ended
+_EVERY = 5.0  # seconds between two looks whether the head is there
 _GONE = 30.0  # seconds in which Ray notices that a node is gone
 _WAITING = 60.0  # seconds without a place until somebody is told
 MOST = 5
@@ -156,10 +157,12 @@ class _Training:
                 self._listen(handed.wrapped_future, key)
                 return handed.result()
             except BaseException:
-                self._ray.cancel(handed.wrapped_future, force=True)
+                if nodes.cluster.answers:
+                    self._ray.cancel(handed.wrapped_future, force=True)
                 raise
             finally:
-                nodes.board.forget.remote(key)
+                if nodes.cluster.answers:
+                    nodes.board.forget.remote(key)
         except (self._ray.exceptions.RayError, ConnectionError) as error:
             raise self._meant(error) from error
 
@@ -167,8 +170,11 @@ class _Training:
         """Hear what the training says until it has ended."""
         ray, board = self._ray, self._nodes.board
         said = board.hear.remote(key)
-        patience = time.monotonic() + _WAITING
+        patience, look = time.monotonic() + _WAITING, time.monotonic() + _EVERY
         while True:
+            if time.monotonic() > look:
+                look = time.monotonic() + _EVERY
+                self._check_head()
             if not self._node and time.monotonic() > patience:
                 patience = math.inf
                 free = f"{ray.available_resources().get('CPU', 0):g} CPUs free"
@@ -215,6 +221,8 @@ class _Training:
     def _meant(self, error: Exception) -> Exception:
         """Return what an error of Ray's means for the trial."""
         failures = self._ray.exceptions
+        if not self._nodes.cluster.answers:
+            return self._failed("its head does not answer")
         match error:
             case failures.OutOfMemoryError():
                 return Died(f"too little memory on a node of Ray: {briefly(error)}")
@@ -224,9 +232,17 @@ class _Training:
                 return _Gone("the node that trained it has died")
             case failures.WorkerCrashedError():
                 return Died("its process on a node of Ray was ended (too little memory, perhaps)")
+        return self._failed(briefly(error))
+
+    def _check_head(self) -> None:
+        """Raise PipelineError where the head has gone, of which Ray itself tells nobody for a minute."""
+        if not self._nodes.cluster.answers:
+            raise self._failed("its head does not answer")
+
+    def _failed(self, why: str) -> PipelineError:
         return PipelineError(
-            f"Ray at {self._nodes.cluster.address} has failed: {briefly(error)}; the same command goes on "
-            "once that is mended"
+            f"Ray at {self._nodes.cluster.address} has failed: {why}; the same command goes on once that "
+            "is mended"
         )
 
     @property
