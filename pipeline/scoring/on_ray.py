@@ -81,14 +81,18 @@ class Cluster:
 
     def get(self, reference: Any, resource: str) -> Any:
         """Wait for a result; say so where nothing comes for long."""
+        began, told = time.monotonic(), False
         with self.told():
-            ready, _ = self._ray.wait([reference], timeout=_QUIET)
-            if not ready:
-                free = self._ray.available_resources().get(resource, 0)
-                self._say(
-                    f"waiting for Ray at {self.address}, of whose {self.size(resource)} {resource}s "
-                    f"{free:g} are free …"
-                )
+            while not self._ray.wait([reference], timeout=_LOOKING)[0]:
+                if not self._cluster.answers:
+                    raise self.failed("its head does not answer")
+                if not told and time.monotonic() - began > _QUIET:
+                    told = True
+                    free = self._ray.available_resources().get(resource, 0)
+                    self._say(
+                        f"waiting for Ray at {self.address}, of whose {self.size(resource)} {resource}s "
+                        f"{free:g} are free …"
+                    )
             return self._ray.get(reference)
 
     @contextmanager
