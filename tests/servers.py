@@ -104,7 +104,8 @@ class Process:
         patience = threading.Timer(PATIENCE, self.popen.kill)
         patience.start()
         try:
-            yield from self.popen.stderr
+            # Not from the file itself, which would be closed with this generator.
+            yield from iter(self.popen.stderr.readline, "")
         finally:
             patience.cancel()
 
