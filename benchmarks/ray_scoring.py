@@ -28,8 +28,9 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from ray_cluster import cluster
 from scoring import ROOT, write_rows
 
-CASES = {"MLP 64-64": (1, 2_000_000, 2**16), "200 passes of it": (200, 200_000, 2**12)}
+CASES = {"MLP 64-64": (1, 2_000_000, 2**16), "200 passes of it": (200, 1_000_000, 2**12)}
 """Passes, rows, and rows of a part: enough parts for all."""
+GONE = 30  # seconds after which Ray has noticed that a node is gone, and nothing more is asked of it
 
 
 def export(folder: Path, passes: int) -> Path:
@@ -84,6 +85,7 @@ def main() -> None:
                 taken[f"here, {len(cores)} cores"].append(scored(model, rows, part, cores))
                 taken["two nodes"].append(scored(model, rows, part, cores, ray))
                 nodes.nodes[-1].kill()
+                time.sleep(GONE)
                 taken["one node"].append(scored(model, rows, part, cores, ray))
                 nodes.add()
             table = Table(title=f"{name}: {many:,} rows, {part:,} a part", title_justify="left")

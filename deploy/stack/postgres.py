@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from deploy.stack.part import Part
@@ -50,6 +51,7 @@ class Postgres(Part):
         """Start it, with a new cluster where there is none."""
         if not (self._data / "PG_VERSION").is_file():
             self._initialise()
+        self._let_end()
         super().start()
 
     def make_databases(self) -> None:
@@ -71,6 +73,29 @@ class Postgres(Part):
                         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
         finally:
             connection.close()
+
+    def _let_end(self) -> None:
+        """Wait for the processes of one whose stack was killed, and see that it is not taken for alive.
+
+        PostgreSQL does so for as long as there is a process of its number, also one that has ended and that
+        nobody has waited for: in a container without an init.
+        """
+        until = time.monotonic() + _SECONDS
+        while self._is_used() and time.monotonic() < until:
+            time.sleep(0.1)
+        file = self._data / "postmaster.pid"
+        with suppress(OSError, ValueError):  # it has ended, and its file with it
+            pid = int(file.read_text(encoding="utf-8").split("\n")[0])
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                file.unlink()
+
+    def _is_used(self) -> bool:
+        """Return whether a process works in the cluster's folder, as all of PostgreSQL's do."""
+        for there in Path("/proc").glob("[0-9]*/cwd"):
+            with suppress(OSError):
+                if there.readlink() == self._data.resolve():
+                    return True
+        return False
 
     def _initialise(self) -> None:
         # What a start that was cut off has left is no cluster.
