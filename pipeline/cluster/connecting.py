@@ -30,6 +30,8 @@ class Cluster:
         """See `connected`."""
         self.address = address
         self.ray = ray
+        # Asked while there is one.
+        self._head = _place(ray.get_runtime_context().gcs_address if address == "auto" else address)
 
     @property
     def nodes(self) -> list[dict[str, Any]]:
@@ -44,11 +46,8 @@ class Cluster:
     @property
     def answers(self) -> bool:
         """Whether its head is there; asked without one Ray itself waits a minute, and ends this process."""
-        address = self.address
-        if address == "auto":
-            address = self.ray.get_runtime_context().gcs_address
         with suppress(OSError):
-            socket.create_connection(_place(address), _CONNECTING).close()
+            socket.create_connection(self._head, _CONNECTING).close()
             return True
         return False
 

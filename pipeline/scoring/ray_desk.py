@@ -86,7 +86,7 @@ class Desk:
         """Take the part that was made of a block, or what is wrong with the node that should have."""
         with self._changed:
             if index in self._blocks:  # and was not scored elsewhere meanwhile
-                self._parts[index] = part
+                self._parts.setdefault(index, part)
                 self._changed.notify_all()
 
     def asked(self) -> tuple[list[Any], Asked]:
