@@ -32,6 +32,9 @@ _TUNED = {
     # thirty reloads. What is larger than 4 MiB goes back at once, and of the rest what is above 8 MiB.
     "MALLOC_MMAP_THRESHOLD_": str(2**22),
     "MALLOC_TRIM_THRESHOLD_": str(2**23),
+    # gRPC itself would write a line for each call whose headers are too large: whoever can connect could
+    # fill the disk, and a pipe that is not read fast enough, which stops the worker.
+    "GRPC_VERBOSITY": "NONE",
     **NO_TELEMETRY,
 }
 

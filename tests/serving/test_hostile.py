@@ -128,6 +128,9 @@ def service(wine, tmp_path_factory):
         yield made
         process.popen.terminate()
         assert process.end() == 0
+        # A line now and then, and none of gRPC, which would have one for each of what is refused.
+        assert len(process.log) < 100
+        assert [line for line in process.log if ".cc:" in line] == []
     finally:
         process.popen.kill()
         process.popen.wait()
