@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from scheduled import free_port
+
+from pipeline import web
 
 ROOT = Path(__file__).parent.parent
 PORTS = {"postgres": 5432, "s3": 8333, "mlflow": 5000, "prefect": 4200, "worker": 8080, "serve": 50051}
@@ -100,8 +101,8 @@ class Stack:
         """Choose free ports, and make secrets."""
         self.folder = folder
         self.secrets = make_secrets(folder)
-        self.ports = {name: free_port() for name in PORTS}
-        self.metrics = free_port()
+        *ports, self.metrics = web.unused(len(PORTS) + 1)
+        self.ports = dict(zip(PORTS, ports, strict=True))
         self._services = read()["services"]
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
 
@@ -183,9 +184,10 @@ class Stack:
 
     def start_objects(self) -> int:
         """Start the object store; its inner ports have to be free ones here."""
-        inner = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
-        inner += [f"-{part}.port.grpc={free_port()}" for part in ("master", "volume", "filer", "s3")]
-        return self.start("s3", *inner)
+        inner = [f"-{part}.port" for part in ("master", "volume", "filer")]
+        inner += [f"-{part}.port.grpc" for part in ("master", "volume", "filer", "s3")]
+        free = zip(inner, web.unused(len(inner)), strict=True)
+        return self.start("s3", *(f"{option}={port}" for option, port in free))
 
     def close(self) -> None:
         """End what was started, the last first; fails where one of them does not end in order."""

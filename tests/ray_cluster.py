@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from pipeline import web
 
 _MARK = "ORDINAL_TEST_NODE"
 _MEMORY = 200_000_000  # of each node's object store, in bytes
@@ -97,7 +98,7 @@ class Cluster:
         self._folder = folder
         self._cpus = cpus
         self.nodes: list[Node] = []
-        port, client = _free_ports(2)
+        port, client = web.unused(2)
         self.address = f"127.0.0.1:{port}"
         self.client_address = f"ray://127.0.0.1:{client}"
         """Where Ray's client is answered, for drivers that are no part of the cluster's network."""
@@ -160,13 +161,3 @@ def cluster(cpus: int = 1) -> Iterator[Cluster]:
         if running is not None:
             running.close()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets: list[socket.socket] = []
-    try:
-        sockets.extend(socket.create_server(("127.0.0.1", 0)) for _ in range(count))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -35,14 +34,6 @@ def write_slow_project(folder: Path, seconds: float, config: str = "") -> None:
     path = folder / "model.toml"
     text = path.read_text(encoding="utf-8").replace("hidden = [16]", 'backbone = "slow:build"')
     path.write_text(text + config, encoding="utf-8")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ import psycopg2
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline import web
 
 USER, PASSWORD = "ordinal", "s3cret-of-the-database"
 KEY, SECRET = "ordinal-key", "s3cret-of-the-bucket"
@@ -91,7 +92,7 @@ def postgresql() -> Iterator[Database]:
     root = os.getuid() == 0
     # Not in pytest's folder: PostgreSQL refuses root, and only root may enter there.
     with tempfile.TemporaryDirectory(prefix="ordinal-postgresql-") as name:
-        folder, port = Path(name), _free_ports(1)[0]
+        folder, port = Path(name), web.unused(1)[0]
         secret = folder / "password"
         secret.write_text(PASSWORD)
         user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if root else []
@@ -147,7 +148,7 @@ def s3() -> Iterator[Bucket]:
         (folder / "s3.json").write_text(json.dumps({"identities": [allowed]}))
         names = ("master.port", "volume.port", "filer.port", "s3.port")
         grpc = tuple(f"{name}.grpc" for name in names)
-        ports = dict(zip((*names, *grpc), _free_ports(8), strict=True))
+        ports = dict(zip((*names, *grpc), web.unused(8), strict=True))
         log = stack.enter_context((folder / "log").open("w+"))
         command = [
             *(str(weed), "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}"),
@@ -186,11 +187,3 @@ def _client(endpoint: str) -> Any:
         "s3", endpoint_url=endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
         region_name="us-east-1", config=patience,
     )  # fmt: skip
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -9,8 +9,9 @@ import httpx
 import pytest
 from commands import started
 from mlflow.tracking import MlflowClient
-from scheduled import Prefect, assert_never_two_at_once, free_port, wait_until, write_slow_project
+from scheduled import Prefect, assert_never_two_at_once, wait_until, write_slow_project
 
+from pipeline import web
 from pipeline.run_folder import is_alive
 from pipeline.tracking.runs import FOLDER
 
@@ -23,7 +24,7 @@ def test_a_schedule_that_is_killed_and_restarted(tmp_path: Path) -> None:
     What was missed becomes one run, which goes on with the one that was cut off.
     """
     write_slow_project(tmp_path, 30)  # seconds: for the run and each of two trials
-    port = free_port()
+    port = web.unused(1)[0]
     command = (
         *("schedule", "model.toml", "--cron", "* * * * *", "--port", str(port)),
         *("--set", "search.trials=2"),

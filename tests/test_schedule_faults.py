@@ -15,11 +15,12 @@ from mlflow.tracking import MlflowClient
 from scheduled import (
     Prefect,
     assert_never_two_at_once,
-    free_port,
     processes,
     wait_until,
     write_slow_project,
 )
+
+from pipeline import web
 
 TOLD = "import sys; open('told.jsonl', 'a').write(sys.stdin.read() + chr(10))"
 NOTIFY = f"""
@@ -34,7 +35,7 @@ class Story:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = web.unused(1)[0]
         self.server = Prefect(self.port)
         self.arguments = ("schedule", "model.toml", "--cron", "0 0 1 1 *", "--port", str(self.port))
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import resource
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from commands import started, write_project
 from mlflow.tracking import MlflowClient
+
+from pipeline import web
 
 RETRAIN = ("retrain", "model.toml", "--json", "--set", "search.trials=1", "--set", "search.epochs=3")
 
@@ -68,9 +69,7 @@ def _told(line: str) -> bool:
 def test_a_store_that_is_gone_is_told_and_gone_on_with(tmp_path: Path) -> None:
     """A server of MLflow that ends in the middle; when it is back the same command finishes the run."""
     write_project(tmp_path)
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = web.unused(1)[0]
     uri = f"http://127.0.0.1:{port}"
     to_it = ("--set", f"tracking.uri={uri!r}")
     with ExitStack() as server:

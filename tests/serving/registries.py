@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from urllib.request import urlopen
 import mlflow
 import onnx
 from mlflow import MlflowClient
+
+from pipeline import web
 
 
 class Store:
@@ -78,9 +79,7 @@ class MlflowServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = web.unused(1)[0]
         self.uri = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
 
