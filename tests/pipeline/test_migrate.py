@@ -201,6 +201,7 @@ def test_an_object_store_that_is_away_is_one_sentence(monkeypatch: pytest.Monkey
         "AWS_SECRET_ACCESS_KEY": "secret", "AWS_MAX_ATTEMPTS": "1", "AWS_DEFAULT_REGION": "us-east-1",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the keys that it found first
     with (
         pytest.raises(StoreError, match=r"Could not connect to the endpoint URL: .http://127\.0\.0\.1:1/"),
         store.reached("s3://bucket/p"),

@@ -48,6 +48,7 @@ def bucket() -> Iterator[Bucket]:
     with s3() as running, pytest.MonkeyPatch.context() as patch:
         for name, value in running.environment.items():
             patch.setenv(name, value)
+        patch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the keys that it found first
         yield running
 
 
