@@ -16,8 +16,9 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 # gRPC takes a message of any method up to --max-message-bytes, and holds what has come of it. Those of
 # these methods are tiny, and mostly there as soon as their call is.
-_READING = 16  # calls whose message is read at a time
-_SECONDS = 3.0  # that a message may take
+_READING = 16  # calls whose message may take _SECONDS at a time
+_SECONDS = 3.0
+_MANY = 1.0  # seconds that it may take where there are more: a worker that has much to do is not that quick
 _WATCHING = 1000  # calls with many replies, which have no end of their own
 _RETRY = 1.0  # seconds until these may be made again
 
@@ -28,7 +29,7 @@ class OpenMethods:
     def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
         self._handlers: dict[str, _Handler] = {}
-        self._reading: dict[asyncio.Timeout, None] = {}  # the oldest first
+        self._reading: dict[asyncio.Timeout, float] = {}  # since when, the oldest first
         self._watching = 0
 
     def handler(self, method: str, handler: _Handler) -> _Handler:
@@ -73,18 +74,19 @@ class OpenMethods:
     async def _read(self, context: _Context) -> Any:
         """Return a call's message.
 
-        Where too many are read already, the one that takes longest is cut off in place of refusing the
+        Where too many are read already, the one that takes longest gets less time in place of refusing the
         newest: else callers that send nothing could keep out the probes.
         """
+        now = asyncio.get_running_loop().time()
         if len(self._reading) >= _READING:
             oldest = next(iter(self._reading))
-            del self._reading[oldest]
+            began = self._reading.pop(oldest)
             if not oldest.expired():
-                oldest.reschedule(asyncio.get_running_loop().time())
+                oldest.reschedule(max(now, began + _MANY))
         limit = asyncio.timeout(_SECONDS)
         try:
             async with limit:
-                self._reading[limit] = None
+                self._reading[limit] = now
                 try:
                     received = await context.read()
                 finally:
@@ -92,8 +94,8 @@ class OpenMethods:
         except TimeoutError:
             self._refusals.tell("calls without a token that were cut off, since their message did not come")
             raise Exhausted(
-                f"the message of a call that needs no token must come within {_SECONDS:g} s, and at once "
-                "where many others are awaited; this one has not",
+                f"the message of a call that needs no token must come within {_SECONDS:g} s, and "
+                f"within {_MANY:g} s where many others are awaited; this one has not",
                 retry_after=_RETRY,
             ) from None
         if received is grpc.aio.EOF:
