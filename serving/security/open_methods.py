@@ -18,7 +18,7 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 # these methods are tiny, and mostly there as soon as their call is.
 _READING = 16  # calls whose message may take _SECONDS at a time
 _SECONDS = 3.0
-_MANY = 1.0  # seconds that it may take where there are more: a worker that has much to do is not that quick
+_MANY = 0.25  # seconds that it may take where there are more: it may be there, and the worker busy
 _WATCHING = 1000  # calls with many replies, which have no end of their own
 _RETRY = 1.0  # seconds until these may be made again
 
